@@ -1,0 +1,238 @@
+"""The metadata that travels in an ONNX file under the key ``edgeinfer.spec``, as frozen dataclasses.
+
+The JSON form is described by docs/spec.schema.json. Pre- and postprocessing stay plain dictionaries here; the
+pipeline stage that reads one validates it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from .errors import ModelFormatError
+
+SPEC_KEY = "edgeinfer.spec"
+SCHEMA_VERSION = 1
+TASKS = ("forecast", "classify", "next_token")
+MODES = ("stream", "window")
+WINDOW_STARTS = ("pad", "partial", "wait")
+SIDES = ("left", "right")
+_GOLDEN_DTYPES = ("float32", "float64", "int32", "int64", "bool")
+
+
+@dataclass(frozen=True)
+class StatePair:
+    """A graph input and the graph output that carries it to the next step."""
+
+    input: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Window:
+    """How many inputs a window model looks at, and what it answers before they have come."""
+
+    length: int
+    start: Literal["pad", "partial", "wait"] = "wait"
+    pad_value: float = 0.0
+    pad_side: Literal["left", "right"] = "left"
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Inputs and the outputs that the training framework gave for them."""
+
+    name: str
+    inputs: Mapping[str, np.ndarray]
+    outputs: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything a file says about how it is to be run."""
+
+    name: str = ""
+    task: str | None = None
+    mode: Literal["stream", "window"] | None = None
+    window: Window | None = None
+    states: tuple[StatePair, ...] = ()
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    postprocessing: Mapping[str, Any] = field(default_factory=dict)
+    goldens: tuple[Golden, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, text: str) -> Spec:
+        """Parse and validate the metadata of a file.
+
+        Raises ModelFormatError naming the key where it is not what the schema says.
+        """
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ModelFormatError(f"metadata {SPEC_KEY}: not JSON: {error}") from None
+        return cls.from_dict(data)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Spec:
+        """As from_json, from the parsed form."""
+        data = _mapping(data, SPEC_KEY)
+        version = data.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise _wrong("schema_version", SCHEMA_VERSION, version)
+        window = data.get("window")
+        spec = cls(
+            name=_string(data.get("name", ""), "name"),
+            task=_choice(data.get("task"), TASKS, "task", optional=True),
+            mode=_choice(data.get("mode"), MODES, "mode", optional=True),  # type: ignore[arg-type]
+            window=None if window is None else _window(window),
+            states=tuple(
+                _state(item, f"states[{i}]") for i, item in enumerate(_list(data.get("states", []), "states"))
+            ),
+            preprocessing=_mapping(data.get("preprocessing", {}), "preprocessing"),
+            postprocessing=_mapping(data.get("postprocessing", {}), "postprocessing"),
+            goldens=tuple(
+                _golden(item, f"goldens[{i}]") for i, item in enumerate(_list(data.get("goldens", []), "goldens"))
+            ),
+            provenance=_mapping(data.get("provenance", {}), "provenance"),
+        )
+        if spec.mode == "window" and spec.window is None:
+            raise _wrong("window", "an object with a length, since mode is window", None)
+        return spec
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        data: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "name": self.name}
+        if self.task is not None:
+            data["task"] = self.task
+        if self.mode is not None:
+            data["mode"] = self.mode
+        if self.window is not None:
+            data["window"] = {
+                "length": self.window.length,
+                "start": self.window.start,
+                "pad_value": self.window.pad_value,
+                "pad_side": self.window.pad_side,
+            }
+        data["states"] = [{"input": pair.input, "output": pair.output} for pair in self.states]
+        data["preprocessing"] = dict(self.preprocessing)
+        data["postprocessing"] = dict(self.postprocessing)
+        data["goldens"] = [
+            {
+                "name": golden.name,
+                "inputs": {name: encode_tensor(array) for name, array in golden.inputs.items()},
+                "outputs": {name: encode_tensor(array) for name, array in golden.outputs.items()},
+            }
+            for golden in self.goldens
+        ]
+        data["provenance"] = dict(self.provenance)
+        return data
+
+    def to_json(self) -> str:
+        """The text stored in the file: compact, keys in a fixed order, UTF-8."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def encode_tensor(array: np.ndarray) -> dict[str, Any]:
+    """An array as JSON: dtype, shape and base64 of its little-endian bytes in C order."""
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    return {
+        "dtype": array.dtype.name,
+        "shape": list(array.shape),
+        "data": base64.b64encode(little.tobytes()).decode("ascii"),
+    }
+
+
+def decode_tensor(data: Any, where: str) -> np.ndarray:
+    """The array behind encode_tensor's form. Raises ModelFormatError naming ``where``."""
+    data = _mapping(data, where)
+    dtype_name = _choice(data.get("dtype"), _GOLDEN_DTYPES, f"{where}.dtype")
+    shape = tuple(_integer(d, f"{where}.shape", minimum=0) for d in _list(data.get("shape"), f"{where}.shape"))
+    try:
+        raw = base64.b64decode(_string(data.get("data"), f"{where}.data"), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ModelFormatError(f"metadata {SPEC_KEY}: {where}.data: not base64: {error}") from None
+    dtype = np.dtype(dtype_name).newbyteorder("<")
+    expected = math.prod(shape) * dtype.itemsize
+    if len(raw) != expected:
+        raise _wrong(f"{where}.data", f"{expected} bytes for {dtype_name} {list(shape)}", f"{len(raw)} bytes")
+    return np.frombuffer(raw, dtype=dtype).reshape(shape).astype(dtype_name)
+
+
+def _wrong(where: str, expected: object, got: object) -> ModelFormatError:
+    shown = repr(got)
+    if len(shown) > 80:
+        shown = shown[:77] + "..."
+    return ModelFormatError(f"metadata {SPEC_KEY}: {where}: expected {expected}, got {shown}")
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise _wrong(where, "an object", value)
+    return value
+
+
+def _list(value: Any, where: str) -> Sequence[Any]:
+    if not isinstance(value, list):
+        raise _wrong(where, "a list", value)
+    return value
+
+
+def _string(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise _wrong(where, "a string", value)
+    return value
+
+
+def _integer(value: Any, where: str, minimum: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise _wrong(where, f"an integer of at least {minimum}", value)
+    return value
+
+
+def _choice(value: Any, choices: Sequence[str], where: str, optional: bool = False) -> str | None:
+    if optional and value is None:
+        return None
+    if value not in choices:
+        raise _wrong(where, "one of " + ", ".join(choices), value)
+    return str(value)
+
+
+def _window(value: Any) -> Window:
+    data = _mapping(value, "window")
+    pad_value = data.get("pad_value", 0.0)
+    if not isinstance(pad_value, (int, float)) or isinstance(pad_value, bool) or not math.isfinite(pad_value):
+        raise _wrong("window.pad_value", "a finite number", pad_value)
+    return Window(
+        length=_integer(data.get("length"), "window.length", minimum=1),
+        start=_choice(data.get("start", "wait"), WINDOW_STARTS, "window.start"),  # type: ignore[arg-type]
+        pad_value=pad_value,
+        pad_side=_choice(data.get("pad_side", "left"), SIDES, "window.pad_side"),  # type: ignore[arg-type]
+    )
+
+
+def _state(value: Any, where: str) -> StatePair:
+    data = _mapping(value, where)
+    return StatePair(_string(data.get("input"), f"{where}.input"), _string(data.get("output"), f"{where}.output"))
+
+
+def _golden(value: Any, where: str) -> Golden:
+    data = _mapping(value, where)
+    return Golden(
+        name=_string(data.get("name", ""), f"{where}.name"),
+        inputs={
+            name: decode_tensor(tensor, f"{where}.inputs.{name}")
+            for name, tensor in _mapping(data.get("inputs"), f"{where}.inputs").items()
+        },
+        outputs={
+            name: decode_tensor(tensor, f"{where}.outputs.{name}")
+            for name, tensor in _mapping(data.get("outputs"), f"{where}.outputs").items()
+        },
+    )
