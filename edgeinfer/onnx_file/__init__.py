@@ -1,0 +1,19 @@
+"""The bytes of an .onnx file as plain dataclasses. The only folder that knows protobuf; it knows no operator."""
+
+from __future__ import annotations
+
+from .messages import Attribute, GraphProto, ModelProto, NodeProto, TensorProto, ValueProto
+from .reader import read_model
+from .tensors import DTYPES, tensor_to_array
+
+__all__ = [
+    "DTYPES",
+    "Attribute",
+    "GraphProto",
+    "ModelProto",
+    "NodeProto",
+    "TensorProto",
+    "ValueProto",
+    "read_model",
+    "tensor_to_array",
+]

@@ -1,0 +1,69 @@
+"""The messages of an ONNX file that the runtime reads, field by field as onnx.proto names them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .wire import Span
+
+
+@dataclass(frozen=True)
+class TensorProto:
+    """A tensor as stored: ``raw`` (little-endian bytes) or ``numbers`` hold its values."""
+
+    name: str
+    data_type: int
+    dims: tuple[int, ...]
+    raw: Span | None
+    numbers: tuple[float | int, ...]
+    external: bool
+    offset: int
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """An attribute with the value that its type selects; a subgraph stays the Span of its bytes."""
+
+    name: str
+    value: int | float | bytes | TensorProto | tuple[int, ...] | tuple[float, ...] | tuple[bytes, ...] | Span
+    offset: int
+
+
+@dataclass(frozen=True)
+class NodeProto:
+    op_type: str
+    name: str
+    domain: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Attribute]
+    offset: int
+
+
+@dataclass(frozen=True)
+class ValueProto:
+    """A graph input or output; ``shape`` is None where the file gives none, a dim None or a name where dynamic."""
+
+    name: str
+    elem_type: int
+    shape: tuple[int | str | None, ...] | None
+    offset: int
+
+
+@dataclass(frozen=True)
+class GraphProto:
+    name: str
+    nodes: tuple[NodeProto, ...]
+    initializers: tuple[TensorProto, ...]
+    inputs: tuple[ValueProto, ...]
+    outputs: tuple[ValueProto, ...]
+
+
+@dataclass(frozen=True)
+class ModelProto:
+    ir_version: int
+    producer: str
+    opsets: Mapping[str, int]
+    graph: GraphProto
+    metadata: Mapping[str, str] = field(default_factory=dict)

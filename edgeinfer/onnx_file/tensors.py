@@ -1,0 +1,72 @@
+"""Stored tensors as NumPy arrays: a view of the file's bytes where they stand in raw_data."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..errors import ModelFormatError, ModelLimitError
+from .messages import TensorProto
+
+# TensorProto.DataType → NumPy. Strings, bfloat16, float8 and 4-bit types have no NumPy dtype and are refused.
+DTYPES: dict[int, np.dtype] = {
+    1: np.dtype(np.float32),
+    2: np.dtype(np.uint8),
+    3: np.dtype(np.int8),
+    4: np.dtype(np.uint16),
+    5: np.dtype(np.int16),
+    6: np.dtype(np.int32),
+    7: np.dtype(np.int64),
+    9: np.dtype(np.bool_),
+    10: np.dtype(np.float16),
+    11: np.dtype(np.float64),
+    12: np.dtype(np.uint32),
+    13: np.dtype(np.uint64),
+}
+
+
+def dtype_of(data_type: int, what: str, offset: int) -> np.dtype:
+    """The NumPy dtype of an ONNX element type. Raises ModelFormatError naming ``what``."""
+    if data_type not in DTYPES:
+        raise ModelFormatError(f"{what}: element type {data_type} is not supported", offset=offset)
+    return DTYPES[data_type]
+
+
+def tensor_to_array(tensor: TensorProto) -> np.ndarray:
+    """The tensor's values, read-only.
+
+    Raises ModelFormatError where type, dims and bytes do not agree.
+    """
+    what = f'tensor "{tensor.name}"'
+    dtype = dtype_of(tensor.data_type, what, tensor.offset)
+    if tensor.external:
+        raise ModelLimitError(f"{what}: external data is not read; save the model in one file")
+    if any(d < 0 for d in tensor.dims):
+        raise ModelFormatError(f"{what}: negative dimension in {list(tensor.dims)}", offset=tensor.offset)
+    count = math.prod(tensor.dims)
+    if tensor.raw is not None:
+        expected = count * dtype.itemsize
+        if len(tensor.raw) != expected:
+            raise ModelFormatError(
+                f"{what}: expected {expected} bytes for {dtype.name} {list(tensor.dims)}, got {len(tensor.raw)}",
+                offset=tensor.offset,
+            )
+        flat = np.frombuffer(tensor.raw.view, dtype=dtype.newbyteorder("<"))
+        return flat.reshape(tensor.dims).astype(dtype, copy=False)
+    if len(tensor.numbers) != count:
+        raise ModelFormatError(
+            f"{what}: expected {count} values for {list(tensor.dims)}, got {len(tensor.numbers)}",
+            offset=tensor.offset,
+        )
+    try:
+        if dtype == np.float16:
+            # onnx.proto stores float16 as its bits, in int32_data
+            array = np.array(tensor.numbers, dtype=np.uint16).view(np.float16)
+        else:
+            array = np.array(tensor.numbers, dtype=dtype)
+    except (OverflowError, ValueError, TypeError):
+        raise ModelFormatError(f"{what}: a value does not fit {dtype.name}", offset=tensor.offset) from None
+    array = array.reshape(tensor.dims)
+    array.flags.writeable = False
+    return array
