@@ -1,0 +1,30 @@
+"""What a model computes: the graph, its shapes, its states, whether it can stream. The only folder that knows
+ONNX operator names."""
+
+from __future__ import annotations
+
+from .bind import BoundGraph, BoundNode, bind
+from .fuse import fuse
+from .ir import Graph, Node, Value, ValueInfo
+from .ops import LAST
+from .prepare import Prepared, StepGraph, macs, prepare
+from .states import State
+from .streamability import Streamability
+
+__all__ = [
+    "LAST",
+    "BoundGraph",
+    "BoundNode",
+    "Graph",
+    "Node",
+    "Prepared",
+    "State",
+    "StepGraph",
+    "Streamability",
+    "Value",
+    "ValueInfo",
+    "bind",
+    "fuse",
+    "macs",
+    "prepare",
+]

@@ -1,0 +1,117 @@
+"""A graph with concrete input shapes: every dtype and shape known, whatever depends on constants alone computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import ModelFormatError, ModelLimitError
+from .fuse import INTERNAL
+from .ir import Graph, Node, Value
+from .ops import REGISTRY, Op
+
+# A folded constant larger than this and than all that the file stores is a bomb, not a weight.
+FOLD_LIMIT_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class BoundNode:
+    """A node that has to run."""
+
+    node: Node
+    op: Op
+
+
+@dataclass(frozen=True)
+class BoundGraph:
+    """The nodes left to run for one choice of input shapes, and what is known of every value they touch."""
+
+    graph: Graph
+    nodes: tuple[BoundNode, ...]
+    values: Mapping[str, Value]
+
+    def inputs_of(self, node: Node) -> list[Value | None]:
+        return [self.values[name] if name else None for name in node.inputs]
+
+    def outputs_of(self, node: Node) -> list[Value]:
+        return [self.values[name] for name in node.outputs if name]
+
+
+def bind(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> BoundGraph:
+    """Infer every value from the shapes of the graph's inputs, fold constants, drop what no output needs.
+
+    Raises ModelFormatError where a node does not fit its inputs, UnsupportedOperatorError where it needs what is not
+    implemented, ModelLimitError where folding would blow up.
+    """
+    values: dict[str, Value] = {name: Value.of(array) for name, array in graph.constants.items()}
+    budget = max(FOLD_LIMIT_BYTES, sum(array.nbytes for array in graph.constants.values()))
+    for info in graph.inputs:
+        values[info.name] = Value(info.dtype, shapes[info.name])
+    running: list[BoundNode] = []
+    for node in graph.nodes:
+        op = _op(node)
+        ins = [values[name] if name else None for name in node.inputs]
+        outs = op.infer(node, ins)
+        if any(out.data is None for out in outs) and all(v is None or v.data is not None for v in ins):
+            outs = _fold(node, op, ins, outs, budget)
+        values.update((name, out) for name, out in zip(node.outputs, outs, strict=False) if name)
+        if any(out.data is None for out in outs):
+            running.append(BoundNode(node, op))
+    return BoundGraph(graph, _live(running, graph), values)
+
+
+def fold(graph: Graph) -> Graph:
+    """The same graph with every node that reads constants only computed once."""
+    constants = dict(graph.constants)
+    budget = max(FOLD_LIMIT_BYTES, sum(array.nbytes for array in constants.values()))
+    kept = []
+    outputs = {info.name for info in graph.outputs}
+    for node in graph.nodes:
+        if all(not name or name in constants for name in node.inputs) and not outputs & set(node.outputs):
+            op = _op(node)
+            ins = [Value.of(constants[name]) if name else None for name in node.inputs]
+            for name, out in zip(node.outputs, _fold(node, op, ins, op.infer(node, ins), budget), strict=False):
+                if name:
+                    assert out.data is not None
+                    constants[name] = out.data
+        else:
+            kept.append(node)
+    used = {name for node in kept for name in node.inputs} | outputs
+    return replace(
+        graph, nodes=tuple(kept), constants={name: array for name, array in constants.items() if name in used}
+    )
+
+
+def _op(node: Node) -> Op:
+    return REGISTRY.get(node.op_type) or INTERNAL[node.op_type]
+
+
+def _fold(node: Node, op: Op, ins: list[Value | None], outs: list[Value], budget: int) -> list[Value]:
+    size = sum(math.prod(out.shape) * out.dtype.itemsize for out in outs)
+    if size > budget:
+        raise ModelLimitError(f"{node.where}: a constant of {size} bytes, the limit is {budget}")
+    try:
+        arrays = op.twin(node.attributes, *(None if v is None else v.data for v in ins))
+    except (ValueError, IndexError, TypeError, ArithmeticError) as error:
+        raise node.malformed(f"its constants do not compute: {error}") from None
+    folded = []
+    for array, out in zip(arrays, outs, strict=False):
+        if array.shape != out.shape or array.dtype != out.dtype:
+            raise ModelFormatError(f"{node.where}: {array.dtype} {array.shape} is not {out.dtype} {out.shape}")
+        data = np.ascontiguousarray(array).reshape(array.shape)
+        data.flags.writeable = False
+        folded.append(Value.of(data))
+    return folded
+
+
+def _live(running: list[BoundNode], graph: Graph) -> tuple[BoundNode, ...]:
+    needed = {info.name for info in graph.outputs}
+    kept = []
+    for bound in reversed(running):
+        if needed & set(bound.node.outputs):
+            needed.update(bound.node.inputs)
+            kept.append(bound)
+    return tuple(reversed(kept))

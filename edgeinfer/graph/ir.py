@@ -1,0 +1,72 @@
+"""The graph: nodes in an order that runs, constants, and what goes in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelFormatError, UnsupportedOperatorError
+
+Dim = int | str | None
+
+
+@dataclass(frozen=True)
+class ValueInfo:
+    """A graph input or output. A dimension is an int, or a name or None where it is dynamic."""
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[Dim, ...]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator call. Attributes are complete: defaults are filled in, older opsets' forms brought to one."""
+
+    op_type: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+    @property
+    def where(self) -> str:
+        return f'in node "{self.name}" ({self.op_type})'
+
+    def malformed(self, message: str) -> ModelFormatError:
+        """The error of a node that breaks ONNX's own rules."""
+        return ModelFormatError(f"{self.where}: {message}")
+
+    def unsupported(self, message: str, attribute: str | None = None) -> UnsupportedOperatorError:
+        """The error of a node that is valid ONNX, but not implemented."""
+        return UnsupportedOperatorError(
+            f"{self.where}: {message}", op_type=self.op_type, node=self.name, attribute=attribute
+        )
+
+
+@dataclass(frozen=True)
+class Value:
+    """What is known of a tensor once input shapes are: dtype, shape, and the data where it is constant."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    data: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Value:
+        return cls(array.dtype, array.shape, array)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes are in topological order; every name is produced once."""
+
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, np.ndarray]
+    inputs: tuple[ValueInfo, ...]
+    outputs: tuple[ValueInfo, ...]
+    opset: int
+    producer: str = ""

@@ -1,0 +1,107 @@
+"""Operators that work element by element, with broadcasting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...kernels.twins.elementwise import TWINS
+from ...onnx_file import DTYPES
+from ..ir import Node, Value
+from .registry import REQUIRED, UNLIMITED, Ins, Op, broadcast, need, pointwise, same_dtype
+
+_BOOL = np.dtype(np.bool_)
+
+
+def _same(node: Node, ins: Ins) -> list[Value]:
+    x = need(ins[0])
+    return [Value(x.dtype, x.shape)]
+
+
+def _float_only(node: Node, ins: Ins) -> list[Value]:
+    x = need(ins[0])
+    if x.dtype.kind != "f":
+        raise node.malformed(f"expected a float tensor, got {x.dtype.name}")
+    return [Value(x.dtype, x.shape)]
+
+
+def _broadcast(node: Node, ins: Ins) -> list[Value]:
+    values = [need(v) for v in ins]
+    return [Value(same_dtype(node, values), broadcast(node, values))]
+
+
+def _power(node: Node, ins: Ins) -> list[Value]:
+    values = [need(v) for v in ins]
+    return [Value(values[0].dtype, broadcast(node, values))]
+
+
+def _compare(node: Node, ins: Ins) -> list[Value]:
+    values = [need(v) for v in ins]
+    same_dtype(node, values)
+    return [Value(_BOOL, broadcast(node, values))]
+
+
+def _where(node: Node, ins: Ins) -> list[Value]:
+    condition, a, b = (need(v) for v in ins)
+    if condition.dtype != _BOOL:
+        raise node.malformed(f"expected a bool condition, got {condition.dtype.name}")
+    return [Value(same_dtype(node, [a, b]), broadcast(node, [condition, a, b]))]
+
+
+def _clip(node: Node, ins: Ins) -> list[Value]:
+    x = need(ins[0])
+    for bound in ins[1:]:
+        if bound is not None and (bound.dtype != x.dtype or bound.shape not in ((), (1,))):
+            raise node.malformed(f"expected {x.dtype.name} scalars as bounds, got {bound.dtype.name} {bound.shape}")
+    return [Value(x.dtype, x.shape)]
+
+
+def _cast(node: Node, ins: Ins) -> list[Value]:
+    return [Value(node.attributes["to"], need(ins[0]).shape)]
+
+
+def _cast_attributes(node: Node, opset: int) -> dict[str, Any]:
+    to = node.attributes["to"]
+    if to not in DTYPES:
+        raise node.unsupported(f"element type {to} is not implemented", "to")
+    return {"to": DTYPES[to]}
+
+
+def _op(name: str, count: int, infer: object, **attributes: object) -> Op:
+    return Op((count, count), infer, TWINS[name], pointwise, attributes=attributes)  # type: ignore[arg-type]
+
+
+OPS: dict[str, Op] = {
+    **{name: _op(name, 1, _same) for name in ("Abs", "Neg", "Sign")},
+    **{
+        name: _op(name, 1, _float_only)
+        for name in (
+            *("Ceil", "Erf", "Exp", "Floor", "Log", "Reciprocal", "Round"),
+            *("Sigmoid", "Softplus", "Softsign", "Sqrt", "Tanh"),
+        )
+    },
+    "Not": _op("Not", 1, _same),
+    "Relu": _op("Relu", 1, _same),
+    "Elu": _op("Elu", 1, _float_only, alpha=1.0),
+    "Gelu": _op("Gelu", 1, _float_only, approximate="none"),
+    "HardSigmoid": _op("HardSigmoid", 1, _float_only, alpha=0.2, beta=0.5),
+    "LeakyRelu": _op("LeakyRelu", 1, _float_only, alpha=0.01),
+    "Selu": _op("Selu", 1, _float_only, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875),
+    "ThresholdedRelu": _op("ThresholdedRelu", 1, _float_only, alpha=1.0),
+    **{name: _op(name, 2, _broadcast) for name in ("Add", "Sub", "Mul", "Div", "And", "Or")},
+    "Pow": _op("Pow", 2, _power),
+    **{name: _op(name, 2, _compare) for name in ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")},
+    **{name: Op((1, UNLIMITED), _broadcast, TWINS[name], pointwise) for name in ("Max", "Min", "Sum")},
+    "Clip": Op((1, 3), _clip, TWINS["Clip"], pointwise, as_input={"min": (1, 11), "max": (2, 11)}),
+    "Where": _op("Where", 3, _where),
+    "Cast": Op(
+        (1, 1),
+        _cast,
+        TWINS["Cast"],
+        pointwise,
+        attributes={"to": REQUIRED},
+        ignored=frozenset({"saturate", "round_mode"}),
+        resolve=_cast_attributes,
+    ),
+}

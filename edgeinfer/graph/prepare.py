@@ -1,0 +1,112 @@
+"""Everything about a model that does not depend on a backend, found once at load."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import ModelLoadError
+from ..onnx_file import ModelProto
+from .bind import BoundGraph, bind, fold
+from .ir import Graph, ValueInfo
+from .load import build_graph
+from .ops import LAST
+from .ops.recurrent import GATES
+from .states import State, find_state_inputs, make_states_explicit
+from .streamability import Streamability, find_streamability, step_shapes
+
+
+@dataclass(frozen=True)
+class StepGraph:
+    """The graph of one time step for a batch of 1, its states explicit, bound to its shapes."""
+
+    bound: BoundGraph
+    states: tuple[State, ...]
+    input: ValueInfo
+    input_shape: tuple[int, ...]
+    outputs: tuple[ValueInfo, ...]
+    output_shapes: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A loaded model: its graph with constants folded, which inputs are states, and whether and how it streams."""
+
+    graph: Graph
+    state_inputs: dict[str, str]
+    streamability: Streamability
+    step: StepGraph | None
+    parameters: int
+
+    @property
+    def data_inputs(self) -> tuple[ValueInfo, ...]:
+        return tuple(info for info in self.graph.inputs if info.name not in self.state_inputs)
+
+    @property
+    def data_outputs(self) -> tuple[ValueInfo, ...]:
+        states = set(self.state_inputs.values())
+        return tuple(info for info in self.graph.outputs if info.name not in states)
+
+
+def prepare(proto: ModelProto, state_pairs: Sequence[tuple[str, str]] = ()) -> Prepared:
+    """Check a model and find its states and whether it streams.
+
+    Raises ModelFormatError and UnsupportedOperatorError naming the node.
+    """
+    stored = build_graph(proto)
+    parameters = sum(array.size for array in stored.constants.values() if array.dtype.kind == "f")
+    graph = fold(stored)
+    state_inputs = find_state_inputs(graph, state_pairs)
+    streamability = find_streamability(graph, state_inputs)
+    step = _step_graph(graph, state_inputs, streamability) if streamability.streams else None
+    if step is None:
+        # Nothing is bound yet: with every dynamic dimension 1, what is wrong in a node shows at load.
+        shapes = {i.name: tuple(d if isinstance(d, int) else 1 for d in i.shape) for i in graph.inputs}
+        try:
+            bind(graph, shapes)
+        except ModelLoadError:
+            if all(isinstance(d, int) for info in graph.inputs for d in info.shape[1:]):
+                raise
+    return Prepared(graph, state_inputs, streamability, step, parameters)
+
+
+def _step_graph(graph: Graph, state_inputs: dict[str, str], streamability: Streamability) -> StepGraph:
+    shapes = step_shapes(graph, streamability.time_axis, 1, streamability.input)
+    explicit, states = make_states_explicit(graph, state_inputs, bind(graph, shapes))
+    for state in states:
+        shapes.setdefault(state.input, state.shape)
+    bound = bind(explicit, shapes)
+    info = next(i for i in graph.inputs if i.name == streamability.input)
+    state_outputs = {state.output for state in states}
+    outputs = tuple(i for i in graph.outputs if i.name not in state_outputs)
+    times = [streamability.output_times[i.name] for i in outputs]
+    return StepGraph(
+        bound,
+        states,
+        info,
+        _one_step(shapes[info.name], streamability.time_axis),
+        outputs,
+        tuple(_one_step(bound.values[i.name].shape, time) for i, time in zip(outputs, times, strict=True)),
+    )
+
+
+def _one_step(shape: tuple[int, ...], time: int) -> tuple[int, ...]:
+    """The shape less its batch and time axes, both of which are 1 here. Batch is the other of the first two."""
+    axes = {0} if time == LAST else {0, 1} if time < 2 else {0, time}
+    return tuple(d for axis, d in enumerate(shape) if axis not in axes)
+
+
+def macs(bound: BoundGraph) -> int:
+    """Multiply-accumulate operations of one run: recurrent nodes and matrix products."""
+    total = 0
+    for item in bound.nodes:
+        node = item.node
+        if node.op_type in GATES:
+            steps, batch, features = bound.values[node.inputs[0]].shape
+            directions, rows, hidden = bound.values[node.inputs[2]].shape
+            total += steps * batch * directions * rows * (features + hidden)
+        elif node.op_type in ("MatMul", "Gemm", "edgeinfer.Dense"):
+            inner = bound.values[node.inputs[1]].shape[0 if not node.attributes.get("transB") else 1]
+            total += math.prod(bound.values[node.outputs[0]].shape) * inner
+    return total

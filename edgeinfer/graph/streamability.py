@@ -1,0 +1,104 @@
+"""Can the model run one time step at a time, and along which axis?
+
+The time axis is followed from the input through every node. A node that needs other steps than the present one,
+other than through its own state, ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import ModelLoadError
+from .bind import BoundGraph, bind
+from .ir import Graph, Node, ValueInfo
+from .ops import LAST, NotCausalError, Time
+
+# Two lengths that no real dimension has, to tell what depends on the number of steps.
+_PROBES = (7919, 7907)
+# What these take besides the data is a shape or a range, which their own time rule judges.
+_SHAPE_ARGUMENTS = frozenset({"Expand", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Unsqueeze"})
+
+
+@dataclass(frozen=True)
+class Streamability:
+    """Whether the model streams; if so its input's axes and where each output has its time axis (LAST: nowhere).
+
+    ``reason`` says what stops it, naming the node.
+    """
+
+    streams: bool
+    reason: str = ""
+    input: str = ""
+    time_axis: int = -1
+    output_times: Mapping[str, int] = field(default_factory=dict)
+
+
+def find_streamability(graph: Graph, state_inputs: Collection[str]) -> Streamability:
+    """Follow the time axis from the graph's one data input to its outputs."""
+    data = [info for info in graph.inputs if info.name not in state_inputs]
+    if len(data) != 1:
+        return Streamability(False, f"it has {len(data)} inputs besides states, and a stream steps over one")
+    (info,) = data
+    what = f'input "{info.name}" {list(info.shape)}'
+    if len(info.shape) < 2:
+        return Streamability(False, f"{what} has no time axis")
+    # batch first, as Keras has it, or time first; the batch must be free or 1
+    free = [not isinstance(d, int) for d in info.shape[:2]]
+    candidates = [axis for axis in (1, 0) if free[axis] and (free[1 - axis] or info.shape[1 - axis] == 1)]
+    if not candidates:
+        return Streamability(False, f"{what} has its time axis or its batch fixed")
+    reasons = []
+    for axis in candidates:
+        try:
+            return Streamability(True, "", info.name, axis, _follow(graph, info, axis))
+        except NotCausalError as error:
+            reasons.append(str(error))
+        except ModelLoadError as error:
+            reasons.append(f"with another number of time steps, {error}")
+    return Streamability(False, reasons[0])
+
+
+def step_shapes(graph: Graph, time_axis: int, steps: int, data_input: str) -> dict[str, tuple[int, ...]]:
+    """Input shapes for a batch of 1 and the given number of time steps: every other dynamic dimension is 1."""
+    shapes = {}
+    for info in graph.inputs:
+        shape = tuple(d if isinstance(d, int) else 1 for d in info.shape)
+        if info.name == data_input:
+            shape = (*shape[:time_axis], steps, *shape[time_axis + 1 :])
+        shapes[info.name] = shape
+    return shapes
+
+
+def _follow(graph: Graph, info: ValueInfo, axis: int) -> dict[str, int]:
+    first, second = (bind(graph, step_shapes(graph, axis, probe, info.name)) for probe in _PROBES)
+    if [b.node for b in first.nodes] != [b.node for b in second.nodes]:
+        raise NotCausalError("what it computes depends on the number of time steps")
+    times: dict[str, Time] = {info.name: axis}
+    for bound in first.nodes:
+        node = bound.node
+        ins = [times.get(name) for name in node.inputs]
+        if all(t is None for t in ins):
+            continue
+        try:
+            _check_constants(node, ins, first, second)
+            outs = bound.op.time(node, first.inputs_of(node), first.outputs_of(node), ins)
+        except NotCausalError as error:
+            raise NotCausalError(f"{node.where}: {error}") from None
+        times.update(zip((name for name in node.outputs if name), outs, strict=False))
+    found = {info.name: times.get(info.name) for info in graph.outputs}
+    return {name: LAST if time is None else time for name, time in found.items()}
+
+
+def _check_constants(node: Node, times: list[Time], first: BoundGraph, second: BoundGraph) -> None:
+    for position, (name, time) in enumerate(zip(node.inputs, times, strict=True)):
+        if not name or time is not None or (position and node.op_type in _SHAPE_ARGUMENTS):
+            continue
+        a, b = first.values[name], second.values[name]
+        same_data = a.data is b.data or (
+            a.data is not None and b.data is not None and np.array_equal(a.data, b.data, equal_nan=True)
+        )
+        if a.shape != b.shape or not same_data:
+            raise NotCausalError(f'its input "{name}" depends on the number of time steps')

@@ -1,0 +1,165 @@
+"""Elementwise operators of one, two or more inputs with NumPy broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from math import erf as scalar_erf
+from math import sqrt
+
+import numpy as np
+
+from . import Attributes, Twin
+from .activations import RECURRENT, elu, sigmoid, softplus
+
+
+def _unary(function: Callable[[np.ndarray], np.ndarray]) -> Twin:
+    def twin(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.asarray(function(x), x.dtype),)
+
+    return twin
+
+
+def _activation(name: str) -> Twin:
+    function = RECURRENT[name][0]
+
+    def twin(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (function(x, attributes.get("alpha", 0.0), attributes.get("beta", 0.0)).astype(x.dtype),)
+
+    return twin
+
+
+def _binary(function: np.ufunc) -> Twin:
+    def twin(attributes: Attributes, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.asarray(function(a, b)),)
+
+    return twin
+
+
+def _variadic(function: np.ufunc) -> Twin:
+    def twin(attributes: Attributes, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.asarray(reduce(function, inputs)),)
+
+    return twin
+
+
+def divide(attributes: Attributes, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Integers divide towards zero, as in C; by zero gives zero."""
+    if a.dtype.kind == "f":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (np.asarray(a / b),)
+    safe = np.where(b == 0, 1, b)
+    quotient = np.asarray(np.abs(a) // np.abs(safe) * (np.sign(a) * np.sign(safe)))
+    return (np.where(b == 0, 0, quotient).astype(a.dtype),)
+
+
+def power(attributes: Attributes, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (np.asarray(np.power(a, b)).astype(a.dtype),)
+
+
+def clip(
+    attributes: Attributes, x: np.ndarray, low: np.ndarray | None = None, high: np.ndarray | None = None
+) -> tuple[np.ndarray, ...]:
+    """The lower bound first, then the upper, so that the upper wins where they cross."""
+    if low is not None:
+        x = np.maximum(x, low)
+    if high is not None:
+        x = np.minimum(x, high)
+    return (np.asarray(x),)
+
+
+def where(attributes: Attributes, condition: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
+    return (np.where(condition, a, b),)
+
+
+def gelu(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    if attributes["approximate"] == "tanh":
+        inner = sqrt(2 / np.pi) * (x + 0.044715 * x**3)
+        return ((0.5 * x * (1 + np.tanh(inner))).astype(x.dtype),)
+    error = np.vectorize(scalar_erf, otypes=[np.float64])(x.astype(np.float64) / sqrt(2.0))
+    return ((0.5 * x * (1 + error)).astype(x.dtype),)
+
+
+def erf(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    return (np.vectorize(scalar_erf, otypes=[np.float64])(x).astype(x.dtype),)
+
+
+def selu(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    return ((attributes["gamma"] * elu(x, attributes["alpha"])).astype(x.dtype),)
+
+
+def cast(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Float to integer truncates; what does not fit, and NaN, gives the type's minimum."""
+    target = attributes["to"]
+    if x.dtype.kind == "f" and target.kind == "i":
+        info = np.iinfo(target)
+        # float(info.max) rounds up to 2**n for wide types, so the test below is "less than"
+        fits = (x >= float(info.min)) & (x < float(info.max) + 1.0)
+        return (np.where(fits, np.where(fits, x, 0), info.min).astype(target),)
+    return (x.astype(target),)
+
+
+def _log(x: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.log(x))
+
+
+def _sqrt(x: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.sqrt(x))
+
+
+def _reciprocal(x: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return np.asarray(1 / x)
+
+
+def _exp(x: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return np.asarray(np.exp(x))
+
+
+TWINS: dict[str, Twin] = {
+    "Abs": _unary(np.abs),
+    "Ceil": _unary(np.ceil),
+    "Erf": erf,
+    "Exp": _unary(_exp),
+    "Floor": _unary(np.floor),
+    "Log": _unary(_log),
+    "Neg": _unary(np.negative),
+    "Not": _unary(np.logical_not),
+    "Reciprocal": _unary(_reciprocal),
+    "Round": _unary(np.rint),
+    "Sigmoid": _unary(sigmoid),
+    "Sign": _unary(np.sign),
+    "Softplus": _unary(softplus),
+    "Sqrt": _unary(_sqrt),
+    "Tanh": _unary(np.tanh),
+    "Elu": _activation("Elu"),
+    "HardSigmoid": _activation("HardSigmoid"),
+    "LeakyRelu": _activation("LeakyRelu"),
+    "Relu": _activation("Relu"),
+    "Softsign": _activation("Softsign"),
+    "ThresholdedRelu": _activation("ThresholdedRelu"),
+    "Gelu": gelu,
+    "Selu": selu,
+    "Add": _binary(np.add),
+    "Sub": _binary(np.subtract),
+    "Mul": _binary(np.multiply),
+    "Div": divide,
+    "Pow": power,
+    "And": _binary(np.logical_and),
+    "Or": _binary(np.logical_or),
+    "Equal": _binary(np.equal),
+    "Greater": _binary(np.greater),
+    "GreaterOrEqual": _binary(np.greater_equal),
+    "Less": _binary(np.less),
+    "LessOrEqual": _binary(np.less_equal),
+    "Min": _variadic(np.minimum),
+    "Max": _variadic(np.maximum),
+    "Sum": _variadic(np.add),
+    "Clip": clip,
+    "Where": where,
+    "Cast": cast,
+}

@@ -1,0 +1,164 @@
+"""Operators that move values without computing any, and those that build them from shapes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import Attributes, Twin
+
+
+def identity(attributes: Attributes, x: np.ndarray, *_: np.ndarray | None) -> tuple[np.ndarray, ...]:
+    return (x,)
+
+
+def transpose(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    return (np.transpose(x, attributes["perm"]),)
+
+
+def reshape(attributes: Attributes, x: np.ndarray, shape: np.ndarray) -> tuple[np.ndarray, ...]:
+    """0 keeps the input's dimension (unless allowzero), -1 is inferred."""
+    return (x.reshape(reshaped(x.shape, shape, bool(attributes["allowzero"]))),)
+
+
+def reshaped(shape: tuple[int, ...], target: np.ndarray, allowzero: bool) -> tuple[int, ...]:
+    """The shape that Reshape gives. Raises ValueError where it does not fit."""
+    dims = [int(d) for d in target]
+    if not allowzero:
+        for i, d in enumerate(dims):
+            if d == 0:
+                if i >= len(shape):
+                    raise ValueError(f"dimension {i} of {dims} copies one that {list(shape)} does not have")
+                dims[i] = shape[i]
+    size = int(np.prod(shape, dtype=object))
+    if dims.count(-1) > 1 or any(d < -1 for d in dims):
+        raise ValueError(f"{dims} is not a shape")
+    if -1 in dims:
+        known = int(np.prod([d for d in dims if d != -1], dtype=object))
+        if known == 0 or size % known:
+            raise ValueError(f"cannot reshape {list(shape)} to {dims}")
+        dims[dims.index(-1)] = size // known
+    if int(np.prod(dims, dtype=object)) != size:
+        raise ValueError(f"cannot reshape {list(shape)} to {dims}")
+    return tuple(dims)
+
+
+def squeeze(attributes: Attributes, x: np.ndarray, axes: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+    if axes is None:
+        return (np.squeeze(x),)
+    return (np.squeeze(x, tuple(int(a) for a in axes)),)
+
+
+def unsqueeze(attributes: Attributes, x: np.ndarray, axes: np.ndarray) -> tuple[np.ndarray, ...]:
+    return (np.expand_dims(x, tuple(int(a) for a in axes)),)
+
+
+def flatten(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    axis = attributes["axis"] % (x.ndim + 1)
+    rows = int(np.prod(x.shape[:axis]))
+    return (x.reshape(rows, int(np.prod(x.shape[axis:]))),)
+
+
+def shape(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    return (np.array(x.shape[attributes["start"] : attributes["end"]], np.int64),)
+
+
+def size(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    return (np.array(x.size, np.int64),)
+
+
+def gather(attributes: Attributes, x: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Raises IndexError for an index outside [-n, n)."""
+    return (np.take(x, indices, axis=attributes["axis"]),)
+
+
+def concat(attributes: Attributes, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+    return (np.concatenate(inputs, axis=attributes["axis"]),)
+
+
+def split(attributes: Attributes, x: np.ndarray, sizes: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+    axis = attributes["axis"]
+    parts = split_sizes(x.shape[axis], attributes["outputs"], sizes)
+    return tuple(np.split(x, np.cumsum(parts)[:-1], axis=axis))
+
+
+def split_sizes(total: int, outputs: int, sizes: np.ndarray | None) -> list[int]:
+    """The sizes that Split gives: as asked, or even with a smaller last one."""
+    if sizes is not None:
+        return [int(s) for s in sizes]
+    each = -(-total // outputs)
+    return [each] * (outputs - 1) + [total - each * (outputs - 1)]
+
+
+def slice_(
+    attributes: Attributes,
+    x: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    axes: np.ndarray | None = None,
+    steps: np.ndarray | None = None,
+) -> tuple[np.ndarray, ...]:
+    return (x[slices(x.shape, starts, ends, axes, steps)],)
+
+
+def slices(
+    shape: tuple[int, ...],
+    starts: np.ndarray,
+    ends: np.ndarray,
+    axes: np.ndarray | None,
+    steps: np.ndarray | None,
+) -> tuple[slice, ...]:
+    """Slice's inputs as Python slices: both clamp out-of-range bounds alike."""
+    chosen = [slice(None)] * len(shape)
+    count = len(starts)
+    axis_list = range(count) if axes is None else [int(a) % len(shape) for a in axes]
+    step_list = [1] * count if steps is None else [int(s) for s in steps]
+    for axis, start, end, step in zip(axis_list, starts, ends, step_list, strict=True):
+        length = shape[axis]
+        first, last = int(start), int(end)
+        first = first + length if first < 0 else first
+        last = last + length if last < 0 else last
+        if step > 0:
+            chosen[axis] = slice(min(max(first, 0), length), min(max(last, 0), length), step)
+        else:
+            last = min(max(last, -1), length - 1)
+            chosen[axis] = slice(min(max(first, 0), length - 1), None if last == -1 else last, step)
+    return tuple(chosen)
+
+
+def expand(attributes: Attributes, x: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, ...]:
+    out = np.broadcast_shapes(x.shape, tuple(int(d) for d in target))
+    return (np.broadcast_to(x, out),)
+
+
+def tile(attributes: Attributes, x: np.ndarray, repeats: np.ndarray) -> tuple[np.ndarray, ...]:
+    return (np.tile(x, tuple(int(r) for r in repeats)),)
+
+
+def constant_of_shape(attributes: Attributes, target: np.ndarray) -> tuple[np.ndarray, ...]:
+    value = attributes["value"]
+    return (np.full(tuple(int(d) for d in target), value.reshape(-1)[0], value.dtype),)
+
+
+def range_(attributes: Attributes, start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> tuple[np.ndarray, ...]:
+    return (np.arange(start.item(), limit.item(), delta.item(), dtype=start.dtype),)
+
+
+TWINS: dict[str, Twin] = {
+    "Identity": identity,
+    "Dropout": identity,
+    "Transpose": transpose,
+    "Reshape": reshape,
+    "Squeeze": squeeze,
+    "Unsqueeze": unsqueeze,
+    "Flatten": flatten,
+    "Shape": shape,
+    "Size": size,
+    "Gather": gather,
+    "Concat": concat,
+    "Split": split,
+    "Slice": slice_,
+    "Expand": expand,
+    "Tile": tile,
+    "ConstantOfShape": constant_of_shape,
+    "Range": range_,
+}
