@@ -1,0 +1,198 @@
+"""The face of a backend, and what every backend does alike with inputs and states."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import InputError, StreamError
+from ..graph import State, ValueInfo
+
+
+class Session(Protocol):
+    """The whole graph for one choice of input shapes. Any number of threads may run it at once."""
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """feeds: a C-contiguous array for every graph input, of its dtype and this session's shapes."""
+        ...
+
+
+class StepEngine(Protocol):
+    """One stream's step and state. Several outputs come as one flat record, in the model's order."""
+
+    def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray: ...
+
+    def run(self, x: Any) -> np.ndarray: ...
+
+    def get_state(self) -> np.ndarray: ...
+
+    def set_state(self, state: np.ndarray) -> None: ...
+
+
+class Backend(Protocol):
+    """One model on one backend."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def isa(self) -> str | None: ...
+
+    @property
+    def inputs(self) -> tuple[ValueInfo, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[ValueInfo, ...]: ...
+
+    def session(self, shapes: Mapping[str, tuple[int, ...]]) -> Session: ...
+
+    def stepper(self, convert: Converter, states: StateLayout) -> StepEngine: ...
+
+    def placement(self) -> dict[str, str]:
+        """Which code runs each node: native, numpy or onnxruntime."""
+        ...
+
+
+class Converter:
+    """Turns what a caller passes for one input into the array that the model takes, or says why it cannot.
+
+    ``shape`` is that of one item: one time step, or the whole input with None where any length will do.
+    """
+
+    def __init__(self, info: ValueInfo, shape: Sequence[int | str | None], reject_nonfinite: bool) -> None:
+        self.name = info.name
+        self.dtype = info.dtype
+        self.shape = tuple(d if isinstance(d, int) else None for d in shape)
+        self.reject_nonfinite = reject_nonfinite and info.dtype.kind == "f"
+
+    def __call__(self, x: Any, many: bool = False) -> np.ndarray:
+        """The input as a C-contiguous array of the model's dtype; with ``many``, one more axis in front.
+
+        Raises InputError.
+        """
+        try:
+            array = np.asarray(x)
+        except ValueError:
+            raise self._wrong("an array", "rows of different lengths") from None
+        shape = (None, *self.shape) if many else self.shape
+        # one feature may come as a bare number, and a series of it as a flat list
+        if self.shape == (1,) and array.ndim == len(shape) - 1:
+            array = array[..., None]
+        if len(array.shape) != len(shape) or any(
+            want is not None and want != got for want, got in zip(shape, array.shape, strict=True)
+        ):
+            raise self._wrong(f"shape {self._shown(many)}", f"shape {list(array.shape)}")
+        return np.ascontiguousarray(self._cast(array)).reshape(array.shape)
+
+    def checked(self, x: Any, many: bool = False) -> np.ndarray:
+        """As calling it, with NaN and infinities refused where they are to be."""
+        array = self(x, many)
+        if self.reject_nonfinite and not np.isfinite(array).all():
+            self.refuse(array, many)
+        return array
+
+    def refuse(self, array: np.ndarray, many: bool = False) -> None:
+        """Raise the InputError for an array that holds NaN or an infinity."""
+        position = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0]) if array.size else ()
+        at = f" at {list(position)}" if position else ""
+        raise InputError(
+            f'input "{self.name}": expected finite numbers, got {array[position]}{at} '
+            '(load the model with nan="propagate" to let it through)',
+            name=self.name,
+            expected="finite",
+            got=float(array[position]),
+        )
+
+    def _cast(self, array: np.ndarray) -> np.ndarray:
+        if array.dtype == self.dtype:
+            return array
+        kind, wanted = array.dtype.kind, self.dtype.kind
+        if not array.size and kind == "f":
+            return array.astype(self.dtype)  # an empty list has no type of its own
+        if (wanted == "f" and kind in "fiu") or (wanted == "b" and kind == "b"):
+            with np.errstate(over="ignore"):
+                return array.astype(self.dtype)
+        if wanted in "iu" and kind in "iu":
+            cast = array.astype(self.dtype)
+            if not np.array_equal(cast, array):
+                raise self._wrong(f"numbers that fit {self.dtype.name}", f"{array.min()} to {array.max()}")
+            return cast
+        what = "text" if kind in "US" else array.dtype.name
+        raise self._wrong(self.dtype.name, what)
+
+    def _shown(self, many: bool) -> str:
+        dims = ["any" if d is None else str(d) for d in self.shape]
+        return "[" + ", ".join(["steps", *dims] if many else dims) + "]"
+
+    def _wrong(self, expected: str, got: str) -> InputError:
+        return InputError(
+            f'input "{self.name}": expected {expected}, got {got}', name=self.name, expected=expected, got=got
+        )
+
+
+class StateLayout:
+    """How the states of a stream stand one after the other in its bytes, each on a boundary of 64."""
+
+    def __init__(self, states: Sequence[State]) -> None:
+        self.states = tuple(states)
+        self.offsets = []
+        total = 0
+        for state in states:
+            self.offsets.append(total)
+            total += -(-state.initial.nbytes // 64) * 64
+        self.nbytes = total
+
+    def views(self, raw: np.ndarray) -> dict[str, np.ndarray]:
+        """The states by their input's name, as views of ``raw`` (uint8 [nbytes])."""
+        found = {}
+        for state, offset in zip(self.states, self.offsets, strict=True):
+            piece = raw[offset : offset + state.initial.nbytes]
+            found[state.input] = piece.view(state.initial.dtype).reshape(state.shape)
+        return found
+
+    def pack(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The bytes of the given states. Raises StreamError where they are not this model's."""
+        raw = np.zeros(self.nbytes, np.uint8)
+        if set(arrays) != {state.input for state in self.states}:
+            raise StreamError(f"expected the states {[s.input for s in self.states]}, got {list(arrays)}")
+        for name, view in self.views(raw).items():
+            array = arrays[name]
+            if array.shape != view.shape or array.dtype != view.dtype:
+                raise StreamError(
+                    f'state "{name}": expected {view.dtype} {list(view.shape)}, got {array.dtype} {list(array.shape)}'
+                )
+            view[...] = array
+        return raw
+
+    def initial(self) -> np.ndarray:
+        """The bytes that a stream starts from."""
+        return self.pack({state.input: state.initial for state in self.states})
+
+
+def record_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape of one step's output: that of the only one, or flat, all one after the other."""
+    if len(shapes) == 1:
+        return tuple(shapes[0])
+    return (sum(math.prod(shape) for shape in shapes),)
+
+
+def into_record(outputs: Sequence[np.ndarray], out: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
+    """The outputs of a step as one record, written to ``out`` where given. Raises InputError if that does not fit."""
+    record = np.concatenate([np.asarray(y, np.float32).reshape(-1) for y in outputs]).reshape(shape)
+    if out is None:
+        return record
+    if not isinstance(out, np.ndarray):
+        raise InputError(f"out: expected a NumPy array, got {type(out).__name__}", name="out")
+    if out.dtype != np.float32 or out.shape != shape or not out.flags.carray:
+        raise InputError(
+            f"out: expected a writable C-contiguous float32 array of shape {list(shape)}, "
+            f"got {out.dtype} {list(out.shape)}",
+            name="out",
+            expected=shape,
+            got=out.shape,
+        )
+    out[...] = record
+    return out

@@ -1,0 +1,86 @@
+"""The one module that knows which backend answers."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Sequence
+
+from ..errors import EdgeInferError, ModelLoadError, UnsupportedOperatorError
+from ..graph import Prepared, prepare
+from ..onnx_file import read_model
+from .base import Backend
+from .reference import ReferenceBackend
+
+BACKENDS = ("auto", "native", "onnxruntime", "reference")
+_LOG = logging.getLogger("edgeinfer")
+
+
+def available() -> tuple[str, ...]:
+    """The backends that this installation has, fastest first."""
+    found = ["native"] if _has_native() else []
+    found.append("reference")
+    if importlib.util.find_spec("onnxruntime") is not None:
+        found.append("onnxruntime")
+    return tuple(found)
+
+
+def choose(
+    wanted: str, data: bytes, state_pairs: Sequence[tuple[str, str]], isa: str | None = None
+) -> tuple[Backend, Prepared | None]:
+    """The backend for a model's bytes, and what was prepared of it (None where only ONNX Runtime could read it).
+
+    ``auto`` takes native; where the core is not compiled, the NumPy reference; where they do not implement the
+    model, ONNX Runtime if installed. Either fallback is logged once as a warning.
+    """
+    if wanted not in BACKENDS:
+        raise ModelLoadError(f"backend: expected one of {', '.join(BACKENDS)}, got {wanted!r}")
+    if wanted == "onnxruntime":
+        return _onnxruntime(data, state_pairs), _prepare_if_possible(data, state_pairs)
+    try:
+        prepared = prepare(read_model(data), state_pairs)
+        if wanted == "reference":
+            return ReferenceBackend(prepared), prepared
+        if wanted == "auto" and not _has_native():
+            _LOG.warning("the C core is not installed; the NumPy reference backend answers, which is slow")
+            return ReferenceBackend(prepared), prepared
+        return _native(prepared, isa), prepared
+    except UnsupportedOperatorError as error:
+        if wanted != "auto" or "onnxruntime" not in available():
+            raise
+        _LOG.warning("ONNX Runtime answers for the whole model: %s", error)
+        return _onnxruntime(data, state_pairs), None
+
+
+def _has_native() -> bool:
+    try:
+        from ..kernels import native  # noqa: F401  (its presence is the question)
+    except ImportError:
+        return False
+    return True
+
+
+def _native(prepared: Prepared, isa: str | None) -> Backend:
+    if not _has_native():
+        raise ModelLoadError(
+            "backend native: the C core is not installed; install a wheel, or from source with a C compiler and "
+            "EDGEINFER_BUILD_EXT=require to see why it does not build"
+        )
+    from .native import NativeBackend
+
+    return NativeBackend(prepared, isa)
+
+
+def _onnxruntime(data: bytes, state_pairs: Sequence[tuple[str, str]]) -> Backend:
+    if "onnxruntime" not in available():
+        raise ModelLoadError("backend onnxruntime: it is not installed; pip install edgeinfer[onnxruntime]")
+    from .onnxruntime import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(data, state_pairs)
+
+
+def _prepare_if_possible(data: bytes, state_pairs: Sequence[tuple[str, str]]) -> Prepared | None:
+    try:
+        return prepare(read_model(data), state_pairs)
+    except EdgeInferError:
+        return None

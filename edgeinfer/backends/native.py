@@ -1,0 +1,213 @@
+"""The native backend: plans for the C core. Imported only where the compiled seam is there."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, ModelLimitError, ModelLoadError
+from ..graph import BoundGraph, Prepared, bind, fuse
+from ..kernels.native import Program, Stepper, core_lanes, core_names
+from ..plan import (
+    ARENA,
+    FIRST_IO,
+    STATE_IN,
+    STATE_OUT,
+    WEIGHTS,
+    NumpyCall,
+    Placement,
+    Plan,
+    Pool,
+    View,
+    aligned_empty,
+    lower,
+)
+from .base import Converter, StateLayout, into_record, record_shape
+
+ISA_VARIABLE = "EDGEINFER_ISA"
+_MAX_IO = 56
+
+
+def choose_isa(wanted: str | None = None) -> str:
+    """The instruction set to use: the one asked for, that of EDGEINFER_ISA, or the fastest.
+
+    Raises ModelLoadError where this machine or build lacks it.
+    """
+    names = core_names()
+    wanted = wanted or os.environ.get(ISA_VARIABLE) or names[0]
+    if wanted not in names:
+        raise ModelLoadError(f"{ISA_VARIABLE}: expected one of {', '.join(names)} on this machine, got {wanted!r}")
+    return wanted
+
+
+class NativeBackend:
+    """One model on the C core. ``isa`` forces an instruction set."""
+
+    name = "native"
+
+    def __init__(self, prepared: Prepared, isa: str | None = None) -> None:
+        self.isa = choose_isa(isa)
+        self.inputs = prepared.graph.inputs
+        self.outputs = prepared.graph.outputs
+        if len(self.inputs) + len(self.outputs) > _MAX_IO:
+            raise ModelLimitError(f"{len(self.inputs) + len(self.outputs)} inputs and outputs, at most {_MAX_IO}")
+        self._lanes = core_lanes(self.isa)
+        self._prepared = prepared
+        self._graph = fuse(prepared.graph)
+        self._weights = Pool(WEIGHTS)
+        self._states = StateLayout(prepared.step.states if prepared.step else ())
+        self._step_plan = self._plan_step()
+
+    def session(self, shapes: Mapping[str, tuple[int, ...]]) -> NativeSession:
+        bound = bind(self._graph, shapes)
+        names = [info.name for info in self.inputs]
+        inputs = {name: Placement(FIRST_IO + i) for i, name in enumerate(names)}
+        first = FIRST_IO + len(names)
+        outputs = {info.name: Placement(first + i) for i, info in enumerate(self.outputs)}
+        plan = lower(bound, self._lanes, self._weights, inputs, outputs)
+        return NativeSession(_program(plan, self.isa), plan, bound)
+
+    def stepper(self, convert: Converter, states: StateLayout) -> Stepper | SegmentedStepper:
+        step, plan = self._prepared.step, self._step_plan
+        assert step is not None and plan is not None
+        shape = record_shape(step.output_shapes)
+        program = _program(plan, self.isa)
+        if plan.all_native:
+            return Stepper(
+                program,
+                convert,
+                step.input.dtype,
+                step.input_shape,
+                shape,
+                states.nbytes,
+                convert.reject_nonfinite,
+            )
+        return SegmentedStepper(program, plan, convert, shape, states.nbytes)
+
+    def placement(self) -> dict[str, str]:
+        plan = self._step_plan
+        numpy_nodes = plan.numpy_nodes if plan is not None else frozenset()
+        return {node.name: "numpy" if node.name in numpy_nodes else "native" for node in self._prepared.graph.nodes}
+
+    def _plan_step(self) -> Plan | None:
+        """The plan of one step, or None for a model that does not stream."""
+        step = self._prepared.step
+        if step is None or any(info.dtype != np.float32 for info in step.outputs):
+            return None
+        shapes = {info.name: step.bound.values[info.name].shape for info in step.bound.graph.inputs}
+        bound = bind(fuse(step.bound.graph), shapes)
+        inputs = {step.input.name: Placement(FIRST_IO)}
+        outputs = {}
+        offset = 0
+        for info, shape in zip(step.outputs, step.output_shapes, strict=True):
+            outputs[info.name] = Placement(FIRST_IO + 1, offset)
+            offset += math.prod(shape) * 4
+        for state, offset in zip(self._states.states, self._states.offsets, strict=True):
+            inputs[state.input] = Placement(STATE_IN, offset)
+            outputs[state.output] = Placement(STATE_OUT, offset)
+        return lower(bound, self._lanes, self._weights, inputs, outputs)
+
+
+def _program(plan: Plan, isa: str) -> Program:
+    return Program(isa, plan.records, plan.nodes, plan.weights, plan.constants, plan.base_bytes, plan.macs)
+
+
+class _Runner:
+    """Runs a plan's segments over given memory."""
+
+    def __init__(self, program: Program, plan: Plan) -> None:
+        self._program = program
+        self._plan = plan
+
+    def run(self, buffers: tuple[np.ndarray | None, ...]) -> None:
+        """buffers: one array per base from the arena on."""
+        for segment in self._plan.segments:
+            if segment.stop > segment.start:
+                self._program.run(segment.start, segment.stop, buffers)
+            if segment.call is not None:
+                _call(segment.call, self._plan, buffers)
+
+
+def _call(call: NumpyCall, plan: Plan, buffers: tuple[np.ndarray | None, ...]) -> None:
+    def array(view: View) -> np.ndarray:
+        base, offset = view.ref.place
+        memory = (plan.weights, plan.constants, *buffers)[base]
+        assert memory is not None
+        size = math.prod(view.shape) * view.dtype.itemsize
+        flat = memory.reshape(-1).view(np.uint8)[offset : offset + size]
+        return flat.view(view.dtype).reshape(view.shape)
+
+    ins = [array(item) if isinstance(item, View) else item for item in call.ins]
+    try:
+        with np.errstate(all="ignore"):
+            outs = call.twin(call.attributes, *ins)
+    except IndexError:
+        raise InputError(f'in node "{call.node}": an index is outside the table', name=call.node) from None
+    for view, result in zip(call.outs, outs, strict=False):
+        if view is not None:
+            array(view)[...] = result
+
+
+class NativeSession:
+    """A plan for one choice of input shapes; every call has its own memory."""
+
+    def __init__(self, program: Program, plan: Plan, bound: BoundGraph) -> None:
+        self._runner = _Runner(program, plan)
+        self._arena_bytes = plan.base_bytes[ARENA]
+        self._inputs = [info.name for info in bound.graph.inputs]
+        self._outputs = [(info.name, bound.values[info.name]) for info in bound.graph.outputs]
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = {name: np.empty(value.shape, value.dtype) for name, value in self._outputs}
+        arena = aligned_empty(self._arena_bytes)
+        ins = [feeds[name] for name in self._inputs]
+        self._runner.run((arena, None, None, *ins, *outputs.values()))
+        return outputs
+
+
+class SegmentedStepper:
+    """A stream whose step has NumPy nodes between its C segments. Same face as the seam's Stepper."""
+
+    def __init__(
+        self, program: Program, plan: Plan, convert: Converter, shape: tuple[int, ...], state_bytes: int
+    ) -> None:
+        self._runner = _Runner(program, plan)
+        self._convert = convert
+        self._shape = shape
+        self._arena = aligned_empty(plan.base_bytes[ARENA])
+        self._state = aligned_empty(state_bytes)
+        self._next = aligned_empty(state_bytes)
+        self._state[:] = 0
+
+    def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
+        y = into_record([self._advance(self._convert.checked(x))], out, self._shape)
+        self._state, self._next = self._next, self._state
+        return y
+
+    def run(self, x: Any) -> np.ndarray:
+        xs = self._convert.checked(x, many=True)
+        ys = np.empty((len(xs), *self._shape), np.float32)
+        before = self._state.copy()
+        try:
+            for item, y in zip(xs, ys, strict=True):
+                y[...] = self._advance(item)
+                self._state, self._next = self._next, self._state
+        except BaseException:
+            self._state[:] = before
+            raise
+        return ys
+
+    def _advance(self, x: np.ndarray) -> np.ndarray:
+        y = np.empty(self._shape, np.float32)
+        self._runner.run((self._arena, self._state, self._next, x, y))
+        return y
+
+    def get_state(self) -> np.ndarray:
+        return self._state.copy()
+
+    def set_state(self, state: np.ndarray) -> None:
+        self._state[:] = state

@@ -1,0 +1,132 @@
+"""ONNX Runtime for the whole model. The only file that imports it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from ..errors import InputError, ModelFormatError, StreamError
+from ..graph import State, ValueInfo
+from .base import Converter, StateLayout, into_record
+
+_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(int8)": np.int8,
+    "tensor(uint8)": np.uint8,
+    "tensor(bool)": np.bool_,
+}
+_SILENT = 4  # its own log; what goes wrong comes as an exception
+
+
+class OnnxRuntimeBackend:
+    """One model on ONNX Runtime, one thread, CPU."""
+
+    name = "onnxruntime"
+    isa = None
+
+    def __init__(self, data: bytes, state_pairs: Sequence[tuple[str, str]]) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _SILENT
+        try:
+            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise ModelFormatError(f"ONNX Runtime refuses the model: {error}") from None
+        self.inputs = tuple(_info(item) for item in self._session.get_inputs())
+        self.outputs = tuple(_info(item) for item in self._session.get_outputs())
+        self._pairs = tuple(state_pairs)
+
+    def session(self, shapes: Mapping[str, tuple[int, ...]]) -> OnnxRuntimeBackend:
+        """The same session takes every shape."""
+        return self
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        names = [info.name for info in self.outputs]
+        try:
+            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+        except Exception as error:
+            raise InputError(f"ONNX Runtime refuses the input: {error}") from None
+
+    def states(self) -> tuple[State, ...]:
+        """The states that the metadata pairs, for a batch of 1 from zero."""
+        by_name = {info.name: info for info in self.inputs}
+        found = []
+        for source, target in self._pairs:
+            shape = tuple(d if isinstance(d, int) else 1 for d in by_name[source].shape)
+            found.append(State(source, target, np.zeros(shape, by_name[source].dtype), in_file=True))
+        return tuple(found)
+
+    def stepper(self, convert: Converter, states: StateLayout) -> OnnxRuntimeStepper:
+        if not all(state.in_file for state in states.states):
+            raise StreamError(
+                "ONNX Runtime can stream only what the file gives as state inputs and outputs, "
+                "and this file has none for some of its recurrent nodes; "
+                'use backend="native", or export it in stream form'
+            )
+        return OnnxRuntimeStepper(self, convert, states)
+
+    def placement(self) -> dict[str, str]:
+        return {}
+
+
+class OnnxRuntimeStepper:
+    """One run per step: the state tensors go in and come out."""
+
+    def __init__(self, backend: OnnxRuntimeBackend, convert: Converter, states: StateLayout) -> None:
+        self._backend = backend
+        self._convert = convert
+        self._layout = states
+        self._states = {state.input: state.initial for state in states.states}
+        kept = {state.output for state in states.states}
+        self._outputs = [info.name for info in backend.outputs if info.name not in kept]
+        self._shape: tuple[int, ...] | None = None
+
+    def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
+        y, states = self._advance(self._convert.checked(x), self._states, out)
+        self._states = states
+        return y
+
+    def run(self, x: Any) -> np.ndarray:
+        xs = self._convert.checked(x, many=True)
+        states = self._states
+        rows = []
+        for item in xs:
+            y, states = self._advance(item, states, None)
+            rows.append(y)
+        self._states = states
+        return np.stack(rows) if rows else np.empty((0, 0), np.float32)
+
+    def _advance(
+        self, x: np.ndarray, states: Mapping[str, np.ndarray], out: np.ndarray | None
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        found = self._backend.run({self._convert.name: x[None, None], **states})
+        after = {state.input: found[state.output] for state in self._layout.states}
+        outputs = [_one_step(found[name]) for name in self._outputs]
+        shape = outputs[0].shape if len(outputs) == 1 else (sum(y.size for y in outputs),)
+        return into_record(outputs, out, shape), after
+
+    def get_state(self) -> np.ndarray:
+        return self._layout.pack(self._states)
+
+    def set_state(self, state: np.ndarray) -> None:
+        self._states = {name: view.copy() for name, view in self._layout.views(state).items()}
+
+
+def _one_step(y: np.ndarray) -> np.ndarray:
+    """Less the batch axis, and the time axis where there is one."""
+    return y[0, 0] if y.ndim > 2 and y.shape[1] == 1 else y[0]
+
+
+def _info(item: Any) -> ValueInfo:
+    if item.type not in _DTYPES:
+        raise ModelFormatError(f'"{item.name}": {item.type} is not supported')
+    shape = tuple(d if isinstance(d, (int, str)) else None for d in item.shape)
+    return ValueInfo(item.name, np.dtype(_DTYPES[item.type]), shape)

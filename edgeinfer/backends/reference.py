@@ -1,0 +1,101 @@
+"""The NumPy backend: every node by its twin. Slow, plain, and what the others are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..graph import BoundGraph, Prepared, StepGraph, bind
+from .base import Converter, StateLayout, into_record, record_shape
+
+
+class ReferenceBackend:
+    """One model on its NumPy twins."""
+
+    name = "reference"
+    isa = None
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self.inputs = prepared.graph.inputs
+        self.outputs = prepared.graph.outputs
+
+    def session(self, shapes: Mapping[str, tuple[int, ...]]) -> ReferenceSession:
+        return ReferenceSession(bind(self._prepared.graph, shapes))
+
+    def stepper(self, convert: Converter, states: StateLayout) -> ReferenceStepper:
+        assert self._prepared.step is not None
+        return ReferenceStepper(self._prepared.step, convert, states)
+
+    def placement(self) -> dict[str, str]:
+        return {node.name: "numpy" for node in self._prepared.graph.nodes}
+
+
+class ReferenceSession:
+    """A bound graph, run node by node."""
+
+    def __init__(self, bound: BoundGraph) -> None:
+        self._bound = bound
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        arrays: dict[str, np.ndarray] = dict(feeds)
+        for item in self._bound.nodes:
+            ins = [None if not name else self._value(name, arrays) for name in item.node.inputs]
+            try:
+                with np.errstate(all="ignore"):
+                    outs = item.op.twin(item.node.attributes, *ins)
+            except IndexError:
+                message = f"{item.node.where}: an index is outside the table"
+                raise InputError(message, name=item.node.name) from None
+            arrays.update(zip(item.node.outputs, outs, strict=False))
+        return {info.name: np.ascontiguousarray(self._value(info.name, arrays)) for info in self._bound.graph.outputs}
+
+    def _value(self, name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        data = self._bound.values[name].data
+        return arrays[name] if data is None else data
+
+
+class ReferenceStepper:
+    """One step at a time through a session bound to one step; the states are a dictionary of arrays."""
+
+    def __init__(self, step: StepGraph, convert: Converter, states: StateLayout) -> None:
+        self._session = ReferenceSession(step.bound)
+        self._step = step
+        self._convert = convert
+        self._layout = states
+        self._shape = record_shape(step.output_shapes)
+        self._states = {state.input: state.initial for state in states.states}
+
+    def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
+        outputs, states = self._advance(self._convert.checked(x), self._states)
+        y = into_record(outputs, out, self._shape)
+        self._states = states
+        return y
+
+    def run(self, x: Any) -> np.ndarray:
+        xs = self._convert.checked(x, many=True)
+        ys = np.empty((len(xs), *self._shape), np.float32)
+        states = self._states
+        for item, y in zip(xs, ys, strict=True):
+            outputs, states = self._advance(item, states)
+            y[...] = into_record(outputs, None, self._shape)
+        self._states = states
+        return ys
+
+    def _advance(
+        self, x: np.ndarray, states: Mapping[str, np.ndarray]
+    ) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+        bound = self._step.bound
+        feeds = {self._step.input.name: x.reshape(bound.values[self._step.input.name].shape), **states}
+        found = self._session.run(feeds)
+        after = {state.input: found[state.output] for state in self._layout.states}
+        return [found[info.name] for info in self._step.outputs], after
+
+    def get_state(self) -> np.ndarray:
+        return self._layout.pack(self._states)
+
+    def set_state(self, state: np.ndarray) -> None:
+        self._states = {name: view.copy() for name, view in self._layout.views(state).items()}

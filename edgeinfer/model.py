@@ -1,0 +1,327 @@
+"""A loaded model: immutable to its users, shared between threads, called on whole sequences."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+
+from .backends import Backend, Session, choose
+from .backends.base import Converter, StateLayout
+from .errors import InputError, ModelFormatError, ModelLoadError, StreamError
+from .graph import Prepared, State, ValueInfo, macs
+from .onnx_file import read_model
+from .spec import SPEC_KEY, Spec, Window
+from .stream import StepCore, Stream, WindowCore
+
+# Sequence plans kept for input shapes seen before.
+_PLANS = 8
+
+NonFinite = Literal["reject", "propagate"]
+BackendName = Literal["auto", "native", "onnxruntime", "reference"]
+
+
+def load(
+    source: str | os.PathLike[str] | bytes | bytearray | memoryview,
+    *,
+    backend: BackendName = "auto",
+    nan: NonFinite = "reject",
+    isa: str | None = None,
+) -> Model:
+    """Load an ONNX model from a path or from bytes.
+
+    backend: ``"native"`` (the C core; fails here on what it does not implement), ``"onnxruntime"``,
+    ``"reference"`` (NumPy), or ``"auto"``: native where possible, with a warning on the ``edgeinfer`` logger where not.
+    nan: ``"reject"`` refuses NaN and infinities in inputs, ``"propagate"`` computes with them.
+    isa: an instruction set of the C core to use instead of the fastest (or of the variable EDGEINFER_ISA).
+
+    Raises ModelFormatError for bytes that are not an ONNX model, UnsupportedOperatorError naming the node for what
+    no backend implements, ModelLoadError for a backend that is not installed, OSError where the file cannot be read.
+    """
+    if nan not in ("reject", "propagate"):
+        raise ModelLoadError(f"nan: expected 'reject' or 'propagate', got {nan!r}")
+    path = None
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        data = bytes(source)
+    elif isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        with open(path, "rb") as file:
+            data = file.read()
+    else:
+        raise ModelLoadError(f"expected a path or bytes, got {type(source).__name__}")
+    try:
+        return Model(data, path, backend, nan == "reject", isa)
+    except ModelFormatError as error:
+        raise error if path is None else error.in_file(path) from None
+
+
+class Model:
+    """A model ready to run. Made by load(); everything that changes is in the Streams it gives."""
+
+    def __init__(self, data: bytes, path: str | None, backend: str, reject_nonfinite: bool, isa: str | None) -> None:
+        proto = read_model(data)
+        self.path = path
+        self.sha256 = hashlib.sha256(data).hexdigest()
+        self.metadata: Mapping[str, str] = dict(proto.metadata)
+        text = self.metadata.get(SPEC_KEY)
+        self.spec: Spec | None = None if text is None else Spec.from_json(text)
+        pairs = [(p.input, p.output) for p in self.spec.states] if self.spec else []
+        self._backend: Backend
+        self._prepared: Prepared | None
+        self._backend, self._prepared = choose(backend, data, pairs, isa)
+        self._reject = reject_nonfinite
+        self._file = {"bytes": len(data), "opset": proto.opsets[""], "producer": proto.producer}
+        state_inputs = self._prepared.state_inputs if self._prepared else dict(pairs)
+        state_outputs = set(state_inputs.values())
+        self._state_inputs = frozenset(state_inputs)
+        #: What the model takes and gives, states left out.
+        self.inputs: tuple[ValueInfo, ...] = tuple(i for i in self._backend.inputs if i.name not in state_inputs)
+        self.outputs: tuple[ValueInfo, ...] = tuple(i for i in self._backend.outputs if i.name not in state_outputs)
+        self._converters = {i.name: Converter(i, i.shape, reject_nonfinite) for i in self._backend.inputs}
+        self._sessions: OrderedDict[tuple[tuple[int, ...], ...], Session] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def backend(self) -> str:
+        """Which backend answers: native, onnxruntime or reference."""
+        return self._backend.name
+
+    @property
+    def isa(self) -> str | None:
+        """The instruction set of the C core, None on other backends."""
+        return self._backend.isa
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """What a stream carries from step to step; empty for a model that cannot stream."""
+        if self._prepared is not None:
+            return self._prepared.step.states if self._prepared.step else ()
+        return self._backend.states()  # type: ignore[attr-defined]
+
+    def __call__(self, x: Any) -> Any:
+        """Run whole sequences from a zero state.
+
+        x: an array for a model with one input, a dict of arrays by name for several; float32 [batch, time, features]
+        or integer [batch, time], as model.inputs says. Returns an array for one output, a dict by name for several.
+        Raises InputError.
+        """
+        feeds = x if isinstance(x, Mapping) else self._single(x)
+        found = self._run(feeds)
+        if len(self.outputs) == 1:
+            return found[self.outputs[0].name]
+        return {info.name: found[info.name] for info in self.outputs}
+
+    def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[np.ndarray]:
+        """Run as ONNX Runtime's InferenceSession.run does: names (None for all, states too) and feeds → list.
+
+        State inputs that are not fed start at zero. Raises InputError.
+        """
+        known = [info.name for info in self._backend.outputs]
+        wanted = known if output_names is None else list(output_names)
+        for name in wanted:
+            if name not in known:
+                raise InputError(f'output "{name}": expected one of {known}', name=name, expected=known, got=name)
+        found = self._run(feeds)
+        return [found[name] for name in wanted]
+
+    def stream(
+        self, mode: Literal["stream", "window"] | None = None, window: int | None = None, scalar: bool = True
+    ) -> Stream:
+        """A new stream: its own state, one time step at a time.
+
+        mode: ``"stream"`` carries the recurrent state; ``"window"`` recomputes the last ``window`` inputs from a zero
+        state at every step. Left out, the file decides. scalar: an output of one element comes as a float.
+        Raises StreamError where the file does not say how it was trained, or where the model cannot do it.
+        """
+        chosen = mode or self._default_mode()
+        if chosen == "stream":
+            if window is not None:
+                raise StreamError("window goes with mode='window' only")
+            return Stream(self._step_core(), self.sha256, scalar)
+        if chosen == "window":
+            return Stream(self._window_core(window), self.sha256, scalar)
+        raise StreamError(f"mode: expected 'stream' or 'window', got {mode!r}")
+
+    def describe(self) -> dict[str, Any]:
+        """What `edgeinfer info` shows, ready for JSON."""
+        prepared = self._prepared
+        step = prepared.step if prepared else None
+        placement = self._backend.placement()
+        nodes = prepared.graph.nodes if prepared else ()
+        spec = self.spec
+        return {
+            "path": self.path,
+            "sha256": self.sha256,
+            "file_bytes": self._file["bytes"],
+            "opset": self._file["opset"],
+            "producer": self._file["producer"],
+            "backend": self.backend,
+            "isa": self.isa,
+            "inputs": [_shown(info) for info in self.inputs],
+            "outputs": [_shown(info) for info in self.outputs],
+            "states": [
+                {"input": s.input, "output": s.output, "shape": list(s.shape), "in_file": s.in_file}
+                for s in self.states
+            ],
+            "mode": spec.mode if spec else None,
+            "window": spec.to_dict().get("window") if spec else None,
+            "streams": prepared.streamability.streams if prepared else bool(self.states),
+            "streams_not_because": (prepared.streamability.reason or None) if prepared else None,
+            "nodes": [
+                {"name": node.name, "op": node.op_type, "runs": placement.get(node.name, self.backend)}
+                for node in nodes
+            ],
+            "parameters": prepared.parameters if prepared else None,
+            "macs_per_step": macs(step.bound) if step else None,
+            "state_bytes": sum(s.initial.nbytes for s in self.states),
+            "bit_stable": all(placement.get(node.name) == "native" for node in nodes) if nodes else False,
+            "metadata": {key: value for key, value in self.metadata.items() if key != SPEC_KEY},
+            "spec": _summary(spec),
+        }
+
+    def _default_mode(self) -> str:
+        if self.spec is not None and self.spec.mode is not None:
+            return self.spec.mode
+        if any(state.in_file for state in self.states):
+            return "stream"
+        raise StreamError(
+            "the file does not say how the model was trained, so choose: model.stream(mode='stream') carries the state "
+            "from step to step, right for a model trained to carry it; model.stream(mode='window', window=N) "
+            "recomputes the last N inputs at every step, right for a model trained on windows of N"
+        )
+
+    def _step_core(self) -> StepCore:
+        prepared = self._prepared
+        if prepared is not None and prepared.step is None:
+            raise StreamError(f"the model cannot stream: {prepared.streamability.reason}")
+        if len(self.inputs) != 1:
+            raise StreamError(f"a stream steps over one input, the model has {[i.name for i in self.inputs]}")
+        for info in self.outputs:
+            if info.dtype != np.float32:
+                raise StreamError(f'a stream gives float32, output "{info.name}" is {info.dtype.name}')
+        if prepared is not None and prepared.step is not None:
+            item, shapes = prepared.step.input_shape, prepared.step.output_shapes
+        else:
+            item = tuple(d if isinstance(d, int) else 1 for d in self.inputs[0].shape[2:])
+            shapes = tuple(tuple(d for d in info.shape[-1:] if isinstance(d, int)) for info in self.outputs)
+        layout = StateLayout(self.states)
+        convert = Converter(self.inputs[0], item, self._reject)
+        names = tuple(info.name for info in self.outputs)
+        outputs = tuple(zip(names, shapes, strict=True))
+        return StepCore(lambda: self._backend.stepper(convert, layout), layout, outputs)
+
+    def _window_core(self, length: int | None) -> WindowCore:
+        spec_window = self.spec.window if self.spec else None
+        if len(self.inputs) != 1:
+            raise StreamError(f"a window goes over one input, the model has {[i.name for i in self.inputs]}")
+        (info,) = self.inputs
+        axis = max(1, self._prepared.streamability.time_axis) if self._prepared else 1
+        if self._prepared and self._prepared.streamability.streams:
+            axis = self._prepared.streamability.time_axis
+        if len(info.shape) <= axis:
+            raise StreamError(f'input "{info.name}" {list(info.shape)} has no time axis to take a window of')
+        fixed = info.shape[axis]
+        if length is None:
+            length = spec_window.length if spec_window else fixed if isinstance(fixed, int) else None
+        if not isinstance(length, int) or length < 1:
+            raise StreamError(f"window: expected how many inputs the model looks at, at least 1, got {length!r}")
+        if isinstance(fixed, int) and fixed != length:
+            raise StreamError(f'window: input "{info.name}" takes exactly {fixed} time steps, got {length}')
+        window = replace(spec_window, length=length) if spec_window else Window(length)
+        item = tuple(d for i, d in enumerate(info.shape) if i not in (0, 1, axis))
+        converter = Converter(info, item, self._reject)
+        if any(d is None for d in converter.shape):
+            raise StreamError(f'input "{info.name}" {list(info.shape)} has dynamic features; a window needs fixed ones')
+        times = self._output_times(info, axis)
+        return WindowCore(self._run, converter, window, axis, times)
+
+    def _output_times(self, info: ValueInfo, axis: int) -> dict[str, int]:
+        """Where each output has its time axis, -1 for none."""
+        if self._prepared and self._prepared.streamability.streams:
+            times = self._prepared.streamability.output_times
+            return {o.name: times[o.name] for o in self.outputs}
+        name = info.shape[axis]
+        return {o.name: o.shape.index(name) if isinstance(name, str) and name in o.shape else -1 for o in self.outputs}
+
+    def _single(self, x: Any) -> dict[str, Any]:
+        if len(self.inputs) != 1:
+            names = [info.name for info in self.inputs]
+            raise InputError(
+                f"expected a dict of arrays for the inputs {names}, got {type(x).__name__}", expected=names, got=x
+            )
+        return {self.inputs[0].name: x}
+
+    def _run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        arrays = self._arrays(feeds)
+        key = tuple(arrays[info.name].shape for info in self._backend.inputs)
+        with self._lock:
+            session = self._sessions.get(key)
+            if session is None:
+                session = self._bind({name: array.shape for name, array in arrays.items()})
+                self._sessions[key] = session
+                if len(self._sessions) > _PLANS:
+                    self._sessions.popitem(last=False)
+            else:
+                self._sessions.move_to_end(key)
+        return session.run(arrays)
+
+    def _bind(self, shapes: Mapping[str, tuple[int, ...]]) -> Session:
+        try:
+            return self._backend.session(shapes)
+        except ModelFormatError as error:
+            raise InputError(
+                f"inputs of shapes { ({n: list(s) for n, s in shapes.items()}) } do not fit the model: {error.message}"
+            ) from None
+
+    def _arrays(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """A checked array for every input; states that are not fed are zero."""
+        for name in feeds:
+            if name not in self._converters:
+                names = list(self._converters)
+                raise InputError(f'input "{name}": expected one of {names}', name=name, expected=names, got=name)
+        arrays: dict[str, np.ndarray] = {}
+        dims: dict[str, int] = {}
+        for info in self._backend.inputs:
+            if info.name in feeds:
+                array = self._converters[info.name].checked(feeds[info.name])
+                arrays[info.name] = array
+                for symbol, size in zip(info.shape, array.shape, strict=True):
+                    if isinstance(symbol, str) and dims.setdefault(symbol, size) != size:
+                        raise InputError(
+                            f'input "{info.name}": expected {symbol} = {dims[symbol]} as in the other inputs, '
+                            f"got {size}",
+                            name=info.name,
+                            expected=dims[symbol],
+                            got=size,
+                        )
+            elif info.name not in self._state_inputs:
+                raise InputError(f'input "{info.name}" is missing', name=info.name)
+        first = arrays[self.inputs[0].name].shape if self.inputs else ()
+        batch = first[0] if first else 1
+        for info in self._backend.inputs:
+            if info.name not in arrays:
+                shape = [d if isinstance(d, int) else dims.get(d or "", batch) for d in info.shape]
+                arrays[info.name] = np.zeros(shape, info.dtype)
+        return arrays
+
+
+def _shown(info: ValueInfo) -> dict[str, Any]:
+    return {"name": info.name, "dtype": info.dtype.name, "shape": list(info.shape)}
+
+
+def _summary(spec: Spec | None) -> dict[str, Any] | None:
+    """The metadata without what only programs read: goldens as their names, vocabularies as their sizes."""
+    if spec is None:
+        return None
+    data = spec.to_dict()
+    data["goldens"] = [golden.name for golden in spec.goldens]
+    text = data["preprocessing"].get("text")
+    if isinstance(text, Mapping) and "vocabulary" in text:
+        data["preprocessing"]["text"] = {**text, "vocabulary": f"{len(text['vocabulary'])} words"}
+    return data

@@ -1,0 +1,23 @@
+"""A bound graph → a plan for the C core: a flat instruction list, packed weights, and where every tensor lives."""
+
+from __future__ import annotations
+
+from .lower import lower
+from .memory import ARENA, FIRST_IO, STATE_IN, STATE_OUT, WEIGHTS, Placement, Pool, aligned_empty
+from .plan import NumpyCall, Plan, Segment, View
+
+__all__ = [
+    "ARENA",
+    "FIRST_IO",
+    "STATE_IN",
+    "STATE_OUT",
+    "WEIGHTS",
+    "NumpyCall",
+    "Placement",
+    "Plan",
+    "Pool",
+    "Segment",
+    "View",
+    "aligned_empty",
+    "lower",
+]

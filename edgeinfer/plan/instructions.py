@@ -1,0 +1,89 @@
+"""The instruction of kernels/csrc/core.h as a NumPy record, and its numbers by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .memory import Ref
+
+MAX_RANK = 8
+DIMS, ACTS, INS, OUTS = 28, 3, 5, 3
+SCRATCH_ROWS = 4
+NO_BASE = -1
+
+LSTM, GRU, RNN, DENSE, GATHER, UNARY, BINARY, SOFTMAX, COPY, CAST = range(1, 11)
+
+ACTIVATIONS = {
+    "Identity": 0,
+    "Sigmoid": 1,
+    "Tanh": 2,
+    "Relu": 3,
+    "Affine": 4,
+    "LeakyRelu": 5,
+    "ThresholdedRelu": 6,
+    "ScaledTanh": 7,
+    "HardSigmoid": 8,
+    "Elu": 9,
+    "Softsign": 10,
+    "Softplus": 11,
+    "Exp": 32,
+    "Log": 33,
+    "Neg": 34,
+    "Abs": 35,
+    "Sqrt": 36,
+    "Reciprocal": 37,
+    "Clip": 38,
+}
+BINARIES = {"Add": 0, "Sub": 1, "Mul": 2, "Div": 3, "Min": 4, "Max": 5}
+DTYPES = {np.dtype(np.float32): 0, np.dtype(np.int32): 1, np.dtype(np.int64): 2}
+
+RECORD = np.dtype(
+    [
+        ("op", np.int32),
+        ("act", np.int32, ACTS),
+        ("alpha", np.float32, ACTS),
+        ("beta", np.float32, ACTS),
+        ("in_base", np.int32, INS),
+        ("out_base", np.int32, OUTS),
+        ("reserved", np.int32, 2),
+        ("in", np.int64, INS),
+        ("out", np.int64, OUTS),
+        ("dim", np.int64, DIMS),
+    ],
+    align=True,
+)
+
+Act = tuple[str, float, float]
+LINEAR: Act = ("Identity", 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One call of a kernel; operands are Refs whose place is settled when the whole plan is known."""
+
+    op: int
+    node: str
+    ins: Sequence[Ref | None]
+    outs: Sequence[Ref | None]
+    dims: Sequence[int]
+    acts: Sequence[Act] = ()
+
+    def write(self, record: np.void) -> None:
+        """Fill one element of an array of RECORD."""
+        record["op"] = self.op
+        record["in_base"] = NO_BASE
+        record["out_base"] = NO_BASE
+        record["dim"][: len(self.dims)] = self.dims
+        for i, (name, alpha, beta) in enumerate(self.acts):
+            record["act"][i] = ACTIVATIONS[name]
+            record["alpha"][i] = alpha
+            record["beta"][i] = beta
+        for kind, refs in (("in", self.ins), ("out", self.outs)):
+            for i, ref in enumerate(refs):
+                if ref is not None:
+                    base, offset = ref.place
+                    record[f"{kind}_base"][i] = base
+                    record[kind][i] = offset

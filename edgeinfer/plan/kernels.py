@@ -1,0 +1,300 @@
+"""Which kernel of the core runs a node, one function per operator family.
+
+A function emits the node's instructions and returns True, or returns False where the core has no kernel for what the
+node asks; its NumPy twin runs then.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..graph import Node, Value
+from ..graph.fuse import DENSE
+from ..kernels.twins.layout import slices
+from . import instructions as code
+from .memory import Ref
+from .pack import gru_bias_rows, lstm_bias_rows, pack_columns_to_lanes, pack_gates_to_lanes, rnn_bias_rows
+
+if TYPE_CHECKING:
+    from .lower import Builder
+
+_FLOAT = np.dtype(np.float32)
+_RECURRENT = {
+    "LSTM": (code.LSTM, 4, 3, lstm_bias_rows),
+    "GRU": (code.GRU, 3, 2, gru_bias_rows),
+    "RNN": (code.RNN, 1, 1, rnn_bias_rows),
+}
+
+
+def recurrent(builder: Builder, node: Node) -> bool:
+    """One instruction per direction."""
+    op, gates, per_direction, bias_rows = _RECURRENT[node.op_type]
+    values = builder.bound.values
+    w, r = (values[name].data for name in node.inputs[1:3])
+    assert w is not None and r is not None
+    b = values[node.inputs[3]].data if len(node.inputs) > 3 and node.inputs[3] else None
+    steps, batch, features = values[node.inputs[0]].shape
+    directions, _, hidden = r.shape
+    x = builder.ref(node.inputs[0])
+    initial = [builder.ref(name) if name else None for name in node.inputs[5:7]]
+    outs = [builder.new(name) if name else None for name in node.outputs]
+    padded = -(-hidden // builder.lanes) * builder.lanes
+    for d in range(directions):
+
+        def pack(d: int = d) -> np.ndarray:
+            bias = np.zeros(2 * gates * hidden, np.float32) if b is None else b[d]
+            return pack_gates_to_lanes(w[d], r[d], bias_rows(bias, hidden), builder.lanes)
+
+        packed = builder.weight((op, *node.inputs[1:4], d), pack)
+        scratch = builder.scratch(code.SCRATCH_ROWS * padded * 4)
+        backwards = node.attributes["direction"] == "reverse" or d == 1
+        h, c = (*initial, None, None)[:2]
+        builder.emit(
+            code.Instruction(
+                op,
+                node.name,
+                (x, packed, h, c, scratch),
+                outs,
+                (
+                    *(steps, batch, features, hidden, directions, d),
+                    *(int(backwards), int(node.attributes["linear_before_reset"])),
+                ),
+                node.attributes["activations"][d * per_direction : (d + 1) * per_direction],
+            )
+        )
+    return True
+
+
+def dense(builder: Builder, node: Node) -> bool:
+    values = builder.bound.values
+    w = values[node.inputs[1]].data
+    assert w is not None
+    depth, columns = w.shape
+    b = values[node.inputs[2]].data if len(node.inputs) > 2 else None
+
+    def pack() -> np.ndarray:
+        return pack_columns_to_lanes(w, np.zeros(columns, np.float32) if b is None else b, builder.lanes)
+
+    packed = builder.weight((code.DENSE, *node.inputs[1:]), pack)
+    rows = math.prod(values[node.inputs[0]].shape[:-1])
+    builder.emit(
+        code.Instruction(
+            code.DENSE,
+            node.name,
+            (builder.ref(node.inputs[0]), packed),
+            (builder.new(node.outputs[0]),),
+            (rows, depth, columns),
+            (node.attributes["activation"] or code.LINEAR,),
+        )
+    )
+    return True
+
+
+def gather(builder: Builder, node: Node) -> bool:
+    """Rows of a table: axis 0 only."""
+    table, indices = (builder.bound.values[name] for name in node.inputs)
+    rank = len(table.shape)
+    if node.attributes["axis"] % rank or indices.dtype not in code.DTYPES:
+        return False
+    row_bytes = math.prod(table.shape[1:]) * table.dtype.itemsize
+    dims = (math.prod(indices.shape), table.shape[0], row_bytes, code.DTYPES[indices.dtype])
+    ins = (builder.ref(node.inputs[0]), builder.ref(node.inputs[1]))
+    builder.emit(code.Instruction(code.GATHER, node.name, ins, (builder.new(node.outputs[0]),), dims))
+    return True
+
+
+def unary(builder: Builder, node: Node) -> bool:
+    value = builder.bound.values[node.inputs[0]]
+    if value.dtype != _FLOAT:
+        return False
+    act = (
+        node.op_type,
+        float(node.attributes.get("alpha", 0.0)),
+        float(node.attributes.get("beta", 0.0)),
+    )
+    _unary(builder, node, act)
+    return True
+
+
+def _unary(builder: Builder, node: Node, act: code.Act) -> None:
+    value = builder.bound.values[node.inputs[0]]
+    ins = (builder.ref(node.inputs[0]),)
+    out = builder.new(node.outputs[0])
+    builder.emit(code.Instruction(code.UNARY, node.name, ins, (out,), (math.prod(value.shape),), (act,)))
+
+
+def clip(builder: Builder, node: Node) -> bool:
+    """Constant bounds only."""
+    value = builder.bound.values[node.inputs[0]]
+    bounds = [-math.inf, math.inf]
+    for i, name in enumerate(node.inputs[1:]):
+        if name:
+            data = builder.bound.values[name].data
+            if data is None:
+                return False
+            bounds[i] = float(data.reshape(-1)[0])
+    if value.dtype != _FLOAT or not bounds[0] <= bounds[1]:
+        return False
+    _unary(builder, node, ("Clip", bounds[0], bounds[1]))
+    return True
+
+
+def binary(builder: Builder, node: Node) -> bool:
+    values = [builder.bound.values[name] for name in node.inputs]
+    out = builder.bound.values[node.outputs[0]]
+    if len(values) != 2 or out.dtype not in code.DTYPES or len(out.shape) > code.MAX_RANK:
+        return False
+    dims = (code.BINARIES[node.op_type], code.DTYPES[out.dtype], len(out.shape), *out.shape)
+    strides = [stride for value in values for stride in _broadcast_strides(value, out.shape)]
+    ins = [builder.ref(name) for name in node.inputs]
+    builder.emit(
+        code.Instruction(
+            code.BINARY, node.name, ins, (builder.new(node.outputs[0]),), (*dims, *strides), (code.LINEAR,)
+        )
+    )
+    return True
+
+
+def _strides(shape: Sequence[int]) -> list[int]:
+    """Of a contiguous array, in items."""
+    return list(accumulate((1, *reversed(shape[1:])), lambda a, b: a * b))[::-1] if shape else []
+
+
+def _broadcast_strides(value: Value, shape: tuple[int, ...]) -> list[int]:
+    missing = len(shape) - len(value.shape)
+    own = [0 if d == 1 else stride for d, stride in zip(value.shape, _strides(value.shape), strict=True)]
+    return [0] * missing + own
+
+
+def softmax(builder: Builder, node: Node) -> bool:
+    """Over the last axis."""
+    value = builder.bound.values[node.inputs[0]]
+    axis = node.attributes["axis"] % len(value.shape)
+    if value.dtype != _FLOAT or math.prod(value.shape[axis + 1 :]) != 1:
+        return False
+    columns = value.shape[axis]
+    dims = (math.prod(value.shape[:axis]), columns, int(node.op_type == "LogSoftmax"))
+    ins = (builder.ref(node.inputs[0]),)
+    builder.emit(code.Instruction(code.SOFTMAX, node.name, ins, (builder.new(node.outputs[0]),), dims))
+    return True
+
+
+def _copy(
+    builder: Builder,
+    node: Node,
+    itemsize: int,
+    source: tuple[Ref, int, Sequence[int]],
+    target: tuple[Ref, int, Sequence[int]],
+    shape: Sequence[int],
+) -> bool:
+    """Emit a strided copy; source and target are a ref, an item offset and item strides."""
+    if len(shape) > code.MAX_RANK or itemsize not in (1, 2, 4, 8):
+        return False
+    refs = [Ref(ref.storage, ref.offset + offset * itemsize) for ref, offset, _ in (source, target)]
+    dims = (itemsize, len(shape), *shape, *source[2], *target[2])
+    builder.emit(code.Instruction(code.COPY, node.name, refs[:1], refs[1:], dims))
+    return True
+
+
+def transpose(builder: Builder, node: Node) -> bool:
+    """A view where only axes of size 1 move."""
+    value = builder.bound.values[node.inputs[0]]
+    perm = node.attributes["perm"] or tuple(reversed(range(len(value.shape))))
+    moving = [p for p in perm if value.shape[p] != 1]
+    if moving == sorted(moving):
+        builder.alias(node.outputs[0], node.inputs[0])
+        return True
+    if len(perm) > code.MAX_RANK:
+        return False
+    out = builder.bound.values[node.outputs[0]]
+    strides = _strides(value.shape)
+    source = (builder.ref(node.inputs[0]), 0, [strides[p] for p in perm])
+    target = (builder.new(node.outputs[0]), 0, _strides(out.shape))
+    return _copy(builder, node, value.dtype.itemsize, source, target, out.shape)
+
+
+def slice_(builder: Builder, node: Node) -> bool:
+    value = builder.bound.values[node.inputs[0]]
+    if len(value.shape) > code.MAX_RANK:
+        return False
+    given = [builder.bound.values[name].data if name else None for name in node.inputs[1:]]
+    starts, ends, axes, steps = (*given, None, None)[:4]
+    assert starts is not None and ends is not None
+    picked = [range(d)[s] for d, s in zip(value.shape, slices(value.shape, starts, ends, axes, steps), strict=True)]
+    strides = _strides(value.shape)
+    offset = sum(p.start * stride for p, stride in zip(picked, strides, strict=True) if len(p))
+    shape = [len(p) for p in picked]
+    source = (
+        builder.ref(node.inputs[0]),
+        offset,
+        [p.step * stride for p, stride in zip(picked, strides, strict=True)],
+    )
+    return _copy(builder, node, value.dtype.itemsize, source, (builder.new(node.outputs[0]), 0, _strides(shape)), shape)
+
+
+def concat(builder: Builder, node: Node) -> bool:
+    out = builder.bound.values[node.outputs[0]]
+    if len(out.shape) > code.MAX_RANK:
+        return False
+    axis = node.attributes["axis"] % len(out.shape)
+    strides = _strides(out.shape)
+    refs = [builder.ref(name) for name in node.inputs]
+    target = builder.new(node.outputs[0])
+    offset = 0
+    for name, ref in zip(node.inputs, refs, strict=True):
+        value = builder.bound.values[name]
+        source = (ref, 0, _strides(value.shape))
+        _copy(builder, node, out.dtype.itemsize, source, (target, offset * strides[axis], strides), value.shape)
+        offset += value.shape[axis]
+    return True
+
+
+def expand(builder: Builder, node: Node) -> bool:
+    value, out = (builder.bound.values[name] for name in (node.inputs[0], node.outputs[0]))
+    if len(out.shape) > code.MAX_RANK:
+        return False
+    source = (builder.ref(node.inputs[0]), 0, _broadcast_strides(value, out.shape))
+    target = (builder.new(node.outputs[0]), 0, _strides(out.shape))
+    return _copy(builder, node, value.dtype.itemsize, source, target, out.shape)
+
+
+def cast(builder: Builder, node: Node) -> bool:
+    value = builder.bound.values[node.inputs[0]]
+    to = node.attributes["to"]
+    if value.dtype == to:
+        builder.alias(node.outputs[0], node.inputs[0])
+        return True
+    if value.dtype not in code.DTYPES or to not in code.DTYPES:
+        return False
+    dims = (math.prod(value.shape), code.DTYPES[value.dtype], code.DTYPES[to])
+    ins = (builder.ref(node.inputs[0]),)
+    builder.emit(code.Instruction(code.CAST, node.name, ins, (builder.new(node.outputs[0]),), dims))
+    return True
+
+
+KERNELS: dict[str, Callable[[Builder, Node], bool]] = {
+    **dict.fromkeys(_RECURRENT, recurrent),
+    DENSE: dense,
+    "Gather": gather,
+    **dict.fromkeys(
+        (
+            *("Abs", "Exp", "Log", "Neg", "Reciprocal", "Sqrt", "Elu", "HardSigmoid", "LeakyRelu"),
+            *("Relu", "Sigmoid", "Softplus", "Softsign", "Tanh", "ThresholdedRelu"),
+        ),
+        unary,
+    ),
+    "Clip": clip,
+    **dict.fromkeys(code.BINARIES, binary),
+    "Softmax": softmax,
+    "LogSoftmax": softmax,
+    "Transpose": transpose,
+    "Slice": slice_,
+    "Concat": concat,
+    "Expand": expand,
+    "Cast": cast,
+}

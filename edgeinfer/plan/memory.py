@@ -1,0 +1,118 @@
+"""Where tensors live: bases, offsets, and arena slots that are used again once their tensor is dead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+ALIGN = 64
+
+# The bases that every plan has: weights, shared by all plans of a model; constants of the plan's own shapes; scratch
+# memory; states before and after. Those of its inputs and outputs follow from FIRST_IO.
+WEIGHTS, CONSTANTS, ARENA, STATE_IN, STATE_OUT, FIRST_IO = range(6)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A fixed place for a graph input or output: base and byte offset."""
+
+    base: int
+    offset: int = 0
+
+
+class Storage:
+    """A stretch of memory of ``size`` bytes. Its base and offset are settled once, late."""
+
+    __slots__ = ("base", "offset", "size")
+
+    def __init__(self, size: int, base: int | None = None, offset: int = 0) -> None:
+        self.size = size
+        self.base = base
+        self.offset = offset
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A place within a storage."""
+
+    storage: Storage
+    offset: int = 0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        assert self.storage.base is not None
+        return self.storage.base, self.storage.offset + self.offset
+
+
+def align(size: int) -> int:
+    return -(-size // ALIGN) * ALIGN
+
+
+def aligned_empty(size: int) -> np.ndarray:
+    """``size`` bytes that begin on a boundary of ALIGN; their content is undefined."""
+    raw = np.empty(size + ALIGN, np.uint8)
+    start = -raw.ctypes.data % ALIGN
+    return raw[start : start + size]
+
+
+class Pool:
+    """Read-only arrays laid out one after the other under one base; each key is stored once."""
+
+    def __init__(self, base: int) -> None:
+        self.base = base
+        self.blob: np.ndarray | None = None
+        self._arrays: dict[Hashable, tuple[Storage, np.ndarray]] = {}
+
+    def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> Ref | None:
+        """Where the array is; made and added if new, None if the pool is sealed without it."""
+        if key not in self._arrays:
+            if self.blob is not None:
+                return None
+            array = make()
+            self._arrays[key] = (Storage(array.nbytes, self.base), array)
+        return Ref(self._arrays[key][0])
+
+    def seal(self) -> np.ndarray:
+        """Settle the offsets and copy the arrays into one block; later calls return the same block."""
+        if self.blob is None:
+            total = 0
+            for storage, _ in self._arrays.values():
+                storage.offset = total
+                total += align(storage.size)
+            self.blob = aligned_empty(total)
+            self.blob[:] = 0
+            for storage, array in self._arrays.values():
+                raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+                self.blob[storage.offset : storage.offset + storage.size] = raw
+            self.blob.flags.writeable = False
+            # the copies are what the plans read; what they were made of may go
+            self._arrays = {key: (storage, self.blob[:0]) for key, (storage, _) in self._arrays.items()}
+        return self.blob
+
+
+def assign_arena(uses: Iterable[tuple[int, Iterable[Storage]]]) -> int:
+    """Give every storage without a base its offset in the arena, first fit; returns the arena's size.
+
+    ``uses`` lists for each step of the plan, in order, the storages that it touches.
+    """
+    spans: dict[Storage, list[int]] = {}
+    for position, storages in uses:
+        for storage in storages:
+            if storage.base is None or storage in spans:
+                spans.setdefault(storage, [position, position])[1] = position
+                storage.base = ARENA
+    live: list[tuple[Storage, int]] = []
+    total = 0
+    for storage, (first, last) in spans.items():
+        live = [(other, end) for other, end in live if end >= first]
+        offset = 0
+        for other, _ in sorted(live, key=lambda item: item[0].offset):
+            if other.offset - offset >= storage.size:
+                break
+            offset = max(offset, other.offset + align(other.size))
+        storage.offset = offset
+        live.append((storage, last))
+        total = max(total, offset + align(storage.size))
+    return total

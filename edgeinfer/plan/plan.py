@@ -1,0 +1,65 @@
+"""The finished plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..kernels.twins import Twin
+from .memory import Ref
+
+
+@dataclass(frozen=True)
+class View:
+    """An array in the plan's memory."""
+
+    ref: Ref
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class NumpyCall:
+    """A node without a C kernel: its twin runs on views of the plan's memory."""
+
+    node: str
+    twin: Twin
+    attributes: Mapping[str, Any]
+    ins: tuple[View | np.ndarray | None, ...]
+    outs: tuple[View | None, ...]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Instructions ``start`` to ``stop`` in C, then, where there is one, the NumPy call."""
+
+    start: int
+    stop: int
+    call: NumpyCall | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a backend runs: ``records`` for the core, in segments between NumPy calls.
+
+    ``base_bytes`` is how much memory each base needs. ``nodes`` names the node of each record.
+    """
+
+    records: np.ndarray
+    nodes: tuple[str, ...]
+    segments: tuple[Segment, ...]
+    weights: np.ndarray
+    constants: np.ndarray
+    base_bytes: tuple[int, ...]
+    macs: int
+
+    @property
+    def all_native(self) -> bool:
+        return all(segment.call is None for segment in self.segments)
+
+    @property
+    def numpy_nodes(self) -> frozenset[str]:
+        return frozenset(segment.call.node for segment in self.segments if segment.call is not None)

@@ -1,0 +1,263 @@
+"""A stream: one state, advanced one time step at a time."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+
+from . import snapshot as snapshots
+from .backends import StepEngine
+from .backends.base import Converter, StateLayout, into_record, record_shape
+from .errors import StreamError
+from .spec import Window
+
+_BUSY = "the stream is busy in another thread; give each thread its own model.stream()"
+_CLOSED = "the stream is closed"
+
+Outputs = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class Core(Protocol):
+    """What a stream does per step: carry a state, or recompute a window."""
+
+    kind: str
+    outputs: Outputs
+
+    def step(self, x: Any, out: np.ndarray | None) -> np.ndarray | None: ...
+
+    def run(self, xs: Any) -> np.ndarray: ...
+
+    def reset(self) -> None: ...
+
+    def save(self) -> dict[str, np.ndarray]: ...
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None: ...
+
+    def fork(self) -> Core: ...
+
+
+class Stream:
+    """Made by Model.stream(). For one thread at a time: a second one gets StreamError, never a torn state."""
+
+    def __init__(self, core: Core, model_sha256: str, scalar: bool) -> None:
+        self._core = core
+        self._sha256 = model_sha256
+        self._scalar = scalar
+        self._closed = False
+        self._lock = threading.Lock()
+        self._one_element = len(core.outputs) == 1 and math.prod(core.outputs[0][1]) == 1
+
+    def step(self, x: Any, out: np.ndarray | None = None) -> Any:
+        """One time step.
+
+        x: float32 [features]; a float for one feature; an int for a token. out: a float32 array to write the answer
+        to, which allocates nothing. Returns the output [outputs] as a new array (or out), a float where it has one
+        element, a dict by name where there are several, None while a window that waits to be full is not.
+        Raises InputError for an input that does not fit (the state is as it was), StreamError when closed or busy.
+        """
+        # as _busy() does it, without the price of a context manager
+        if not self._lock.acquire(blocking=False):
+            raise StreamError(_BUSY)
+        try:
+            if self._closed:
+                raise StreamError(_CLOSED)
+            y = self._core.step(x, out)
+        finally:
+            self._lock.release()
+        if y is None or out is not None:
+            return y
+        if self._one_element and self._scalar:
+            return y.item()
+        return y if len(self._core.outputs) == 1 else self._by_name(y)
+
+    def run(self, xs: Any) -> Any:
+        """T steps in one call, state carried on: xs [T, features] (or [T] tokens) → [T, outputs].
+
+        Rows before a window that waits is full are NaN. With several outputs, a dict of such arrays.
+        All or nothing: where an input does not fit (InputError), the state is as it was.
+        """
+        with self._busy():
+            ys = self._core.run(xs)
+        return ys if len(self._core.outputs) == 1 else self._by_name(ys)
+
+    def reset(self) -> None:
+        """Back to the state that a new stream has."""
+        with self._busy():
+            self._core.reset()
+
+    def snapshot(self) -> bytes:
+        """The state as bytes, for restore() of any stream of the same model and mode."""
+        with self._busy():
+            return snapshots.encode(self._core.kind, self._sha256, self._core.save())
+
+    def restore(self, data: bytes) -> None:
+        """Take over a snapshot. Raises StreamError for another model's, another mode's or a damaged one."""
+        with self._busy():
+            self._core.restore(snapshots.decode(data, self._core.kind, self._sha256))
+
+    def fork(self) -> Stream:
+        """A second stream with a copy of this one's state."""
+        with self._busy():
+            return Stream(self._core.fork(), self._sha256, self._scalar)
+
+    def close(self) -> None:
+        """Let the state go; every later call raises StreamError. Closing twice is fine."""
+        if not self._closed:
+            with self._busy():
+                self._closed = True
+                del self._core
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        if not self._lock.acquire(blocking=False):
+            raise StreamError(_BUSY)
+        try:
+            if self._closed:
+                raise StreamError(_CLOSED)
+            yield
+        finally:
+            self._lock.release()
+
+    def _by_name(self, record: np.ndarray) -> dict[str, np.ndarray]:
+        """[…, total] → one array per output."""
+        found = {}
+        start = 0
+        for name, shape in self._core.outputs:
+            size = math.prod(shape)
+            found[name] = record[..., start : start + size].reshape(*record.shape[:-1], *shape)
+            start += size
+        return found
+
+
+class StepCore:
+    """Carries the recurrent state. ``make`` gives a new engine over the same model."""
+
+    kind = "stream"
+
+    def __init__(self, make: Callable[[], StepEngine], layout: StateLayout, outputs: Outputs) -> None:
+        self.outputs = outputs
+        self._make = make
+        self._engine = make()
+        self._layout = layout
+        self.step = self._engine.step
+        self.run = self._engine.run
+        self.reset()
+
+    def reset(self) -> None:
+        self._engine.set_state(self._layout.initial())
+
+    def save(self) -> dict[str, np.ndarray]:
+        return {name: view.copy() for name, view in self._layout.views(self._engine.get_state()).items()}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._engine.set_state(self._layout.pack(arrays))
+
+    def fork(self) -> StepCore:
+        twin = StepCore(self._make, self._layout, self.outputs)
+        twin._engine.set_state(self._engine.get_state())
+        return twin
+
+
+class WindowCore:
+    """Keeps the last inputs and runs the model over them from a zero state at every step.
+
+    run: feeds by name → outputs by name. axis: the input's time axis (0 or 1; batch is the other).
+    times: the time axis of each output, -1 for none; of a sequence, the last row is the step's answer.
+    """
+
+    kind = "window"
+
+    def __init__(
+        self,
+        run: Callable[[Mapping[str, Any]], dict[str, np.ndarray]],
+        convert: Converter,
+        window: Window,
+        axis: int,
+        times: Mapping[str, int],
+    ) -> None:
+        self._run_model = run
+        self._convert = convert
+        self._window = window
+        self._axis = axis
+        self._times = times
+        self._items = self._empty()
+        probe = np.full((window.length, *self._items.shape[1:]), 0, convert.dtype)
+        self.outputs: Outputs = tuple((name, y.shape) for name, y in self._outputs(probe).items())
+        self._shape = record_shape([shape for _, shape in self.outputs])
+
+    def step(self, x: Any, out: np.ndarray | None) -> np.ndarray | None:
+        items = self._with(self._items, self._convert.checked(x))
+        y = self._answer(items, out)
+        self._items = items
+        return y
+
+    def run(self, xs: Any) -> np.ndarray:
+        items = self._items
+        ys = np.full((len(checked := self._convert.checked(xs, many=True)), *self._shape), np.nan, np.float32)
+        for x, row in zip(checked, ys, strict=True):
+            items = self._with(items, x)
+            y = self._answer(items, None)
+            if y is not None:
+                row[...] = y
+        self._items = items
+        return ys
+
+    def reset(self) -> None:
+        self._items = self._empty()
+
+    def save(self) -> dict[str, np.ndarray]:
+        return {"window": self._items}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        items = arrays.get("window")
+        if (
+            items is None
+            or items.dtype != self._items.dtype
+            or items.shape[1:] != self._items.shape[1:]
+            or len(items) > self._window.length
+        ):
+            raise StreamError(f"expected a window of at most {self._window.length} inputs, got {list(arrays)}")
+        self._items = items
+
+    def fork(self) -> WindowCore:
+        twin = WindowCore(self._run_model, self._convert, self._window, self._axis, self._times)
+        twin._items = self._items
+        return twin
+
+    def _empty(self) -> np.ndarray:
+        return np.empty((0, *(d or 0 for d in self._convert.shape)), self._convert.dtype)
+
+    def _with(self, items: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return np.concatenate([items, x[None]])[-self._window.length :]
+
+    def _answer(self, items: np.ndarray, out: np.ndarray | None) -> np.ndarray | None:
+        missing = self._window.length - len(items)
+        if missing and self._window.start == "wait":
+            return None
+        if missing and self._window.start == "pad":
+            padding = np.full((missing, *items.shape[1:]), self._window.pad_value, items.dtype)
+            items = np.concatenate([padding, items] if self._window.pad_side == "left" else [items, padding])
+        return into_record(list(self._outputs(items).values()), out, self._shape)
+
+    def _outputs(self, items: np.ndarray) -> dict[str, np.ndarray]:
+        found = self._run_model({self._convert.name: np.expand_dims(items, 1 - self._axis)})
+        return {name: _last(found[name], time) for name, time in self._times.items()}
+
+
+def _last(y: np.ndarray, time: int) -> np.ndarray:
+    """The last row in time of an output with a batch of 1; the output itself where it has no time axis."""
+    if time < 0:
+        return y[0]
+    batch = 0 if time else 1
+    return np.take(np.take(y, -1, axis=time), 0, axis=batch if batch < time else batch - 1)
