@@ -1,0 +1,44 @@
+"""Run recurrent networks one time step at a time, with their state kept.
+
+import edgeinfer
+model = edgeinfer.load("model.onnx")
+stream = model.stream()
+y = stream.step(x)
+"""
+
+from __future__ import annotations
+
+import logging
+
+from .errors import (
+    EdgeInferError,
+    InputError,
+    ModelFormatError,
+    ModelLimitError,
+    ModelLoadError,
+    PipelineError,
+    StreamError,
+    UnsupportedOperatorError,
+)
+from .model import Model, load
+from .pipeline import pipeline
+from .stream import Stream
+
+__version__ = "0.1.0"
+__all__ = [
+    "EdgeInferError",
+    "InputError",
+    "Model",
+    "ModelFormatError",
+    "ModelLimitError",
+    "ModelLoadError",
+    "PipelineError",
+    "Stream",
+    "StreamError",
+    "UnsupportedOperatorError",
+    "__version__",
+    "load",
+    "pipeline",
+]
+
+logging.getLogger("edgeinfer").addHandler(logging.NullHandler())

@@ -1,0 +1,151 @@
+/* The C core: a program is a flat list of instructions over memory that the caller owns.
+ *
+ * Nothing here allocates, locks, raises, or knows Python or ONNX. Every operand is a byte offset from one of a few
+ * base addresses given with the call, so one immutable program serves any number of streams at once.
+ */
+#ifndef EI_CORE_H
+#define EI_CORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define EI_MAX_RANK 8
+#define EI_ALIGN 64 /* constants, arena slots and state banks start on this boundary */
+
+typedef enum ei_status {
+    EI_OK = 0,
+    EI_INDEX_OUT_OF_RANGE = 1, /* a Gather index outside [-rows, rows) */
+    EI_BAD_PROGRAM = 2         /* an op or activation that this core does not know */
+} ei_status;
+
+typedef enum ei_op {
+    EI_OP_LSTM = 1,
+    EI_OP_GRU = 2,
+    EI_OP_RNN = 3,
+    EI_OP_DENSE = 4,
+    EI_OP_GATHER = 5,
+    EI_OP_UNARY = 6,
+    EI_OP_BINARY = 7,
+    EI_OP_SOFTMAX = 8,
+    EI_OP_COPY = 9,
+    EI_OP_CAST = 10
+} ei_op;
+
+/* The activations that ONNX names for recurrent nodes first, then the other elementwise functions. */
+typedef enum ei_act {
+    EI_ACT_LINEAR = 0,
+    EI_ACT_SIGMOID = 1,
+    EI_ACT_TANH = 2,
+    EI_ACT_RELU = 3,
+    EI_ACT_AFFINE = 4,           /* alpha*x + beta */
+    EI_ACT_LEAKY_RELU = 5,       /* x < 0 ? alpha*x : x */
+    EI_ACT_THRESHOLDED_RELU = 6, /* x > alpha ? x : 0 */
+    EI_ACT_SCALED_TANH = 7,      /* alpha*tanh(beta*x) */
+    EI_ACT_HARD_SIGMOID = 8,     /* max(0, min(1, alpha*x + beta)) */
+    EI_ACT_ELU = 9,              /* x < 0 ? alpha*(exp(x) - 1) : x */
+    EI_ACT_SOFTSIGN = 10,        /* x / (1 + |x|) */
+    EI_ACT_SOFTPLUS = 11,        /* log(1 + exp(x)), right for large |x| */
+    EI_ACT_EXP = 32,
+    EI_ACT_LOG = 33,
+    EI_ACT_NEG = 34,
+    EI_ACT_ABS = 35,
+    EI_ACT_SQRT = 36,
+    EI_ACT_RECIPROCAL = 37,
+    EI_ACT_CLIP = 38             /* max(alpha, min(beta, x)), NaN through */
+} ei_act;
+
+typedef enum ei_binary {
+    EI_ADD = 0,
+    EI_SUB = 1,
+    EI_MUL = 2,
+    EI_DIV = 3,
+    EI_MIN = 4,
+    EI_MAX = 5
+} ei_binary;
+
+typedef enum ei_dtype { EI_F32 = 0, EI_I32 = 1, EI_I64 = 2 } ei_dtype;
+
+#define EI_NO_BASE (-1)
+
+/* One instruction. What dim, act, in and out mean stands with each op below. Absent operands have base EI_NO_BASE.
+ *
+ * LSTM, GRU, RNN: one direction of one node.
+ *   dim: T, B, F (input size), H (hidden size), D (num_directions), d (which direction, 0 or 1), reverse (0 or 1),
+ *        linear_before_reset (GRU)
+ *   act[i], alpha[i], beta[i]: LSTM f, g, h; GRU f, g; RNN f, in the ONNX sense
+ *   in:  0 x [T, B, F]   1 packed weights of this direction   2 initial_h [D, B, H] or absent (zero)
+ *        3 initial_c [D, B, H] or absent (LSTM)   4 scratch: EI_SCRATCH_ROWS * padded(H) floats
+ *   out: 0 Y [T, D, B, H] or absent   1 Y_h [D, B, H] or absent   2 Y_c [D, B, H] or absent (LSTM)
+ *   With T = 0 the final states equal the initial ones.
+ *   Packed weights, by blocks of `lanes` units, ceil(H / lanes) blocks, units past H filled with zeros; every row
+ *   of a block holds its gates one after the other, `lanes` floats each:
+ *     LSTM gates i, o, f, c:  bias row [4*lanes] (Wb + Rb), then F rows of W [4*lanes], then H rows of R [4*lanes]
+ *     GRU gates z, r, h:      bias row [4*lanes] (z, r: Wb + Rb; h: Wb; fourth: Rb of h), then F rows of W [3*lanes],
+ *                             then H rows of R [3*lanes]
+ *     RNN:                    bias row [lanes] (Wb + Rb), then F rows of W [lanes], then H rows of R [lanes]
+ *
+ * DENSE: out[r, n] = act(bias[n] + sum over k ascending of x[r, k] * W[k, n])
+ *   dim: rows, K, N.   in: 0 x [rows, K]   1 packed: per block of `lanes` columns bias row [lanes], K rows [lanes]
+ *   out: 0 [rows, N]
+ * GATHER: out[i, :] = table[index[i], :], a negative index counts from the end
+ *   dim: count, rows, row_bytes, index dtype.   in: 0 table   1 indices   out: 0
+ * UNARY: dim: count.   act[0], alpha[0], beta[0].   in: 0   out: 0   (float32; in place allowed)
+ * BINARY: dim: operation, dtype, rank, then rank output sizes, then rank strides of a, then rank strides of b
+ *   (strides in elements, 0 where broadcast).   in: 0 a   1 b   out: 0 contiguous.
+ *   act[0] is applied to the result (float32 only, else LINEAR). MIN and MAX let NaN through. Integers wrap on
+ *   overflow; divided by zero they give 0.
+ * SOFTMAX: over the last axis, the maximum subtracted first.   dim: rows, N, log (0 softmax, 1 log softmax).
+ *   in: 0   out: 0 (in place allowed)
+ * COPY: dim: item size (1, 2, 4 or 8), rank, then rank sizes, then rank source strides, then rank destination
+ *   strides (in items; negative allowed for the source).   in: 0   out: 0
+ * CAST: dim: count, from dtype, to dtype.   in: 0   out: 0.   Float to integer truncates; out of range or NaN
+ *   gives the minimum of the type.
+ */
+#define EI_DIMS 28
+#define EI_ACTS 3
+#define EI_INS 5
+#define EI_OUTS 3
+#define EI_SCRATCH_ROWS 4
+
+typedef struct ei_instr {
+    int32_t op;
+    int32_t act[EI_ACTS];
+    float alpha[EI_ACTS];
+    float beta[EI_ACTS];
+    int32_t in_base[EI_INS];
+    int32_t out_base[EI_OUTS];
+    int32_t reserved[2];
+    int64_t in[EI_INS];
+    int64_t out[EI_OUTS];
+    int64_t dim[EI_DIMS];
+} ei_instr;
+
+/* What one instruction set offers. */
+typedef struct ei_core {
+    const char *name; /* "generic", "avx2", "avx512", "neon" */
+    int32_t lanes;    /* floats per vector, and units per block of packed weights */
+    /* Runs code[0..count). On failure returns the status and sets *failed to the instruction's index. */
+    ei_status (*run)(const ei_instr *code, size_t count, char *const *bases, size_t *failed);
+    /* 1 where all values are finite, else 0. Any alignment. */
+    int (*all_finite)(const float *x, size_t count);
+} ei_core;
+
+/* The names of the cores compiled in, fastest first, NULL after the last. */
+const char *const *ei_core_names(void);
+/* The core of that name, or NULL where it is not compiled in or this CPU or operating system cannot run it.
+ * NULL as the name gives the fastest that can run. */
+const ei_core *ei_core_find(const char *name);
+
+/* Which bases a stepping program uses. */
+typedef struct ei_step {
+    int32_t state_in, state_out; /* swapped after every step that succeeded */
+    int32_t x, y;                /* advanced by the strides below */
+    int64_t x_stride, y_stride;  /* bytes */
+} ei_step;
+
+/* Runs the program `steps` times, carrying state. `bases` is changed as it goes: after k steps that succeeded the
+ * live state is at bases[state_in]. On failure *failed_step is the step that failed. */
+ei_status ei_run_steps(const ei_core *core, const ei_instr *code, size_t count, char **bases, const ei_step *layout,
+                       size_t steps, size_t *failed_step, size_t *failed);
+
+#endif

@@ -1,0 +1,20 @@
+/* Gather along the first axis: rows of a table by index. */
+
+static EI_NOINLINE ei_status EI_FN(ei_gather)(const ei_instr *instr, char *const *bases)
+{
+    const int64_t count = instr->dim[0], rows = instr->dim[1], dtype = instr->dim[3];
+    const size_t row_bytes = (size_t)instr->dim[2];
+    const char *table = ei_in(instr, bases, 0), *indices = ei_in(instr, bases, 1);
+    char *out = ei_out(instr, bases, 0);
+    if (dtype != EI_I32 && dtype != EI_I64)
+        return EI_BAD_PROGRAM;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t index = dtype == EI_I32 ? ((const ei_i32 *)indices)[i] : ((const ei_i64 *)indices)[i];
+        if (index < -rows || index >= rows)
+            return EI_INDEX_OUT_OF_RANGE;
+        if (index < 0)
+            index += rows;
+        memcpy(out + (size_t)i * row_bytes, table + (size_t)index * row_bytes, row_bytes);
+    }
+    return EI_OK;
+}

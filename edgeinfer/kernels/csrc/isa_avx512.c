@@ -1,0 +1,29 @@
+#include "isa.h"
+
+#if EI_X86
+
+#include <math.h>
+#include <string.h>
+
+#include <immintrin.h>
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx2,fma")
+#endif
+
+#include "vec_avx512.h"
+
+#define EI_ISA avx512
+#define EI_ISA_NAME "avx512"
+#include "core_body.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+#endif

@@ -1,0 +1,39 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+def core_names() -> tuple[str, ...]: ...
+def core_lanes(name: str) -> int: ...
+
+class Program:
+    nodes: tuple[str, ...]
+    base_bytes: tuple[int, ...]
+    macs: int
+    def __init__(
+        self,
+        isa: str,
+        records: np.ndarray,
+        nodes: tuple[str, ...],
+        weights: np.ndarray,
+        constants: np.ndarray,
+        base_bytes: tuple[int, ...],
+        macs: int,
+    ) -> None: ...
+    def run(self, start: int, stop: int, buffers: tuple[np.ndarray | None, ...]) -> None: ...
+
+class Stepper:
+    def __init__(
+        self,
+        program: Program,
+        convert: Callable[..., Any],
+        x_dtype: np.dtype,
+        x_shape: tuple[int, ...],
+        y_shape: tuple[int, ...],
+        state_bytes: int,
+        reject_nonfinite: bool,
+    ) -> None: ...
+    def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray: ...
+    def run(self, x: Any) -> np.ndarray: ...
+    def get_state(self) -> np.ndarray: ...
+    def set_state(self, state: np.ndarray) -> None: ...

@@ -1,0 +1,50 @@
+"""The C core alone: tests/csrc compiled together with it by the system's C compiler, without Python in between."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CORE = ROOT / "edgeinfer" / "kernels" / "csrc"
+CHECKS = ROOT / "tests" / "csrc"
+FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-Wall", "-Wextra", "-Wshadow", "-Wpedantic", "-Werror")
+
+
+@pytest.fixture(scope="session")
+def core_checks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled program."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    program = tmp_path_factory.mktemp("csrc") / "test_core"
+    sources = [str(path) for folder in (CORE, CHECKS) for path in sorted(folder.glob("*.c"))]
+    command = [compiler, *FLAGS, f"-I{CORE}", *sources, "-lm", "-o", str(program)]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    return program
+
+
+def available(program: Path) -> list[str]:
+    return subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.parametrize("core", ["avx512", "avx2", "generic"])
+def test_every_op_of_a_core_agrees_with_its_formula_in_double_precision(core_checks: Path, core: str) -> None:
+    if core not in available(core_checks):
+        pytest.skip(f"this CPU cannot run the {core} core")
+    done = subprocess.run([core_checks, core], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"ok   {core}: LSTM" in done.stdout
+
+
+def test_the_generic_core_runs_everywhere(core_checks: Path) -> None:
+    assert available(core_checks)[-1] == "generic"
+
+
+def test_a_core_that_is_not_compiled_in_is_refused_by_name(core_checks: Path) -> None:
+    done = subprocess.run([core_checks, "mmx"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "no core mmx here\n")
