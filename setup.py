@@ -45,6 +45,7 @@ def extensions() -> list[Extension]:
         ["edgeinfer/kernels/native.pyx", *sorted(glob(f"{CSRC}/*.c"))],
         include_dirs=[numpy.get_include(), "edgeinfer/kernels"],
         depends=glob(f"{CSRC}/*.h"),
+        libraries=[] if sys.platform == "win32" else ["m"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=[*flags, *os.environ.get("EDGEINFER_CFLAGS", "").split()],
     )
