@@ -39,7 +39,7 @@ def extensions() -> list[Extension]:
     import numpy
     from Cython.Build import cythonize
 
-    flags = ["/O2"] if sys.platform == "win32" else ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno"]
+    flags = ["/O2"] if sys.platform == "win32" else ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-g0"]
     core = Extension(
         "edgeinfer.kernels.native",
         ["edgeinfer/kernels/native.pyx", *sorted(glob(f"{CSRC}/*.c"))],

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
+import stat
 import struct
-import tempfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,22 +87,25 @@ def decode(data: bytes, kind: str, model_sha256: str) -> dict[str, np.ndarray]:
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Replace the file at ``path`` by ``data``: after a crash it holds the old bytes or the new, never a mix.
 
-    A temporary file in the same folder is written, synced, renamed over ``path``, and the folder synced.
+    A temporary file in the same folder is written, synced, renamed over ``path``, and the folder synced. A file that
+    is replaced keeps its permissions; a link is followed. Raises OSError, and then ``path`` is as it was.
     """
-    target = Path(path)
-    folder = target.parent
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=folder)
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
+            if target.exists():
+                os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
     if os.name == "posix":
-        directory = os.open(folder, os.O_RDONLY)
+        directory = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:
