@@ -51,7 +51,9 @@ class ReferenceSession:
                 message = f"{item.node.where}: an index is outside the table"
                 raise InputError(message, name=item.node.name) from None
             arrays.update(zip(item.node.outputs, outs, strict=False))
-        return {info.name: np.ascontiguousarray(self._value(info.name, arrays)) for info in self._bound.graph.outputs}
+        # ascontiguousarray alone would make a vector of a scalar
+        found = {info.name: np.asarray(self._value(info.name, arrays)) for info in self._bound.graph.outputs}
+        return {name: np.ascontiguousarray(y).reshape(y.shape) for name, y in found.items()}
 
     def _value(self, name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         data = self._bound.values[name].data

@@ -94,7 +94,8 @@ def _fold(node: Node, op: Op, ins: list[Value | None], outs: list[Value], budget
     if size > budget:
         raise ModelLimitError(f"{node.where}: a constant of {size} bytes, the limit is {budget}")
     try:
-        arrays = op.twin(node.attributes, *(None if v is None else v.data for v in ins))
+        with np.errstate(all="ignore"):
+            arrays = op.twin(node.attributes, *(None if v is None else v.data for v in ins))
     except (ValueError, IndexError, TypeError, ArithmeticError) as error:
         raise node.malformed(f"its constants do not compute: {error}") from None
     folded = []

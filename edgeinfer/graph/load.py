@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import ModelFormatError, UnsupportedOperatorError
 from ..onnx_file import DTYPES, Attribute, ModelProto, NodeProto, TensorProto, ValueProto, tensor_to_array
 from .ir import Graph, Node, ValueInfo
-from .ops import REGISTRY, Op, normalize
+from .ops import REGISTRY, UNLIMITED, Op, normalize
 
 OPSETS = range(11, 27)
 
@@ -54,7 +54,9 @@ def build_graph(model: ModelProto) -> Graph:
         outputs.append(_value_info(value, "output"))
     if not outputs:
         raise ModelFormatError("the graph has no outputs")
-    return Graph(_sorted(nodes, names), constants, tuple(inputs), tuple(outputs), opset, model.producer)
+    return Graph(
+        _sorted(nodes, names | set(constants)), constants, tuple(inputs), tuple(outputs), opset, model.producer
+    )
 
 
 def _define(known: Any, name: str, what: str, offset: int) -> None:
@@ -94,14 +96,16 @@ def _node(item: NodeProto, opset: int, constants: dict[str, np.ndarray], names: 
     op = REGISTRY.get(item.op_type)
     if op is None:
         raise UnsupportedOperatorError(f"{where}: the operator is not implemented", op_type=item.op_type, node=name)
-    _check_arity(item, op, where)
+    _check_arity(item, op, opset, where)
     attributes = {key: _attribute_value(attribute) for key, attribute in item.attributes.items()}
     return normalize(Node(item.op_type, name, item.inputs, item.outputs, attributes), op, opset, constants)
 
 
-def _check_arity(item: NodeProto, op: Op, where: str) -> None:
+def _check_arity(item: NodeProto, op: Op, opset: int, where: str) -> None:
     low, high = op.inputs
-    if not low <= len(item.inputs) <= high or not all(item.inputs[:low]):
+    low -= sum(index < low and opset < since for index, since in op.as_input.values())
+    required = item.inputs if high == UNLIMITED else item.inputs[:low]
+    if not low <= len(item.inputs) <= high or not all(required):
         wanted = f"{low}" if low == high else f"{low} to {high}"
         raise ModelFormatError(
             f"{where}: expected {wanted} inputs, got {sum(map(bool, item.inputs))}", offset=item.offset

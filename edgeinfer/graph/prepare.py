@@ -66,7 +66,8 @@ def prepare(proto: ModelProto, state_pairs: Sequence[tuple[str, str]] = ()) -> P
         try:
             bind(graph, shapes)
         except ModelLoadError:
-            if all(isinstance(d, int) for info in graph.inputs for d in info.shape[1:]):
+            # a batch of 1 fits every model; 1 for another dimension may be what does not fit
+            if all(isinstance(d, int) for info in graph.inputs for d in info.shape[len(info.shape) > 1 :]):
                 raise
     return Prepared(graph, state_inputs, streamability, step, parameters)
 

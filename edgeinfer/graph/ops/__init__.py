@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from . import elementwise, layout, linear, recurrent
-from .registry import LAST, NotCausalError, Op, Time, normalize
+from .registry import LAST, UNLIMITED, NotCausalError, Op, Time, normalize
 
 REGISTRY: dict[str, Op] = {**elementwise.OPS, **layout.OPS, **linear.OPS, **recurrent.OPS}
 
-__all__ = ["LAST", "REGISTRY", "NotCausalError", "Op", "Time", "normalize"]
+__all__ = ["LAST", "REGISTRY", "UNLIMITED", "NotCausalError", "Op", "Time", "normalize"]

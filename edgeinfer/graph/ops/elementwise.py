@@ -93,7 +93,7 @@ OPS: dict[str, Op] = {
     "Pow": _op("Pow", 2, _power),
     **{name: _op(name, 2, _compare) for name in ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")},
     **{name: Op((1, UNLIMITED), _broadcast, TWINS[name], pointwise) for name in ("Max", "Min", "Sum")},
-    "Clip": Op((1, 3), _clip, TWINS["Clip"], pointwise, as_input={"min": (1, 11), "max": (2, 11)}),
+    "Clip": Op((1, 3), _clip, TWINS["Clip"], pointwise),
     "Where": _op("Where", 3, _where),
     "Cast": Op(
         (1, 1),

@@ -291,11 +291,13 @@ def _constant_of_shape_attributes(node: Node, opset: int) -> dict[str, Any]:
 
 
 def _range(node: Node, ins: Ins) -> list[Value]:
-    start, limit, delta = (constant(node, v, "start, limit and delta") for v in ins)
-    if delta.item() == 0:
+    given = [constant(node, v, "start, limit and delta") for v in ins]
+    if any(v.size != 1 or v.dtype.kind not in "fiu" or not np.isfinite(v).all() for v in given):
+        raise node.malformed("expected finite scalars as start, limit and delta")
+    start, limit, delta = (v.item() for v in given)
+    if delta == 0:
         raise node.malformed("delta is 0")
-    count = max(0, math.ceil((limit.item() - start.item()) / delta.item()))
-    return [Value(start.dtype, (count,))]
+    return [Value(given[0].dtype, (max(0, math.ceil((limit - start) / delta)),))]
 
 
 OPS: dict[str, Op] = {

@@ -42,7 +42,7 @@ def _product_time(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[T
         raise NotCausalError("it sums over the time axis")
     if node.op_type == "Gemm":
         return [0]
-    return [time + len(outs[0].shape) - len(a.shape)]
+    return [time + max(0, len(need(ins[1]).shape) - len(a.shape))]
 
 
 def _gemm(node: Node, ins: Ins) -> list[Value]:

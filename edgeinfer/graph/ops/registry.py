@@ -41,7 +41,7 @@ class Op:
     time: TimeRule
     outputs: int = 1
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    # attributes that an older opset used for what is an input now: name → (input index, since opset)
+    # lists of integers that were attributes and are inputs now: name → (input index, since opset)
     as_input: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     # attributes that mean nothing at inference
     ignored: frozenset[str] = frozenset()
@@ -57,11 +57,11 @@ def normalize(node: Node, op: Op, opset: int, constants: dict[str, np.ndarray]) 
     inputs = list(node.inputs)
     for name, value in node.attributes.items():
         if name in op.as_input and opset < op.as_input[name][1]:
+            _check_type(node, name, value, None)
             index = op.as_input[name][0]
             inputs += [""] * (index + 1 - len(inputs))
             inputs[index] = f"{node.name}//{name}"
-            is_bound = isinstance(value, float)  # Clip's min and max; all others are lists of int64
-            constants[inputs[index]] = np.array(value, np.float32 if is_bound else np.int64)
+            constants[inputs[index]] = np.array(value, np.int64)
         elif name in op.attributes:
             _check_type(node, name, value, op.attributes[name])
             attributes[name] = value
@@ -78,12 +78,21 @@ def normalize(node: Node, op: Op, opset: int, constants: dict[str, np.ndarray]) 
     return replace(complete, attributes=op.resolve(complete, opset))
 
 
+# The types of the attributes that no default tells.
+_TYPES = {"axis": int, "end": int, "hidden_size": int, "num_outputs": int, "to": int, "value": np.ndarray}
+_ITEM_TYPES = {"activations": str, "activation_alpha": float, "activation_beta": float}
+
+
 def _check_type(node: Node, name: str, value: Any, default: Any) -> None:
     if default is REQUIRED or default is None:
-        return
-    wanted = int if isinstance(default, bool) else type(default)
+        wanted = _TYPES.get(name, tuple)
+    else:
+        wanted = type(default)
     if not isinstance(value, wanted):
         raise node.malformed(f"attribute {name}: expected {wanted.__name__}, got {type(value).__name__}")
+    item = _ITEM_TYPES.get(name, int)
+    if wanted is tuple and not all(isinstance(v, item) for v in value):
+        raise node.malformed(f"attribute {name}: expected a list of {item.__name__}")
 
 
 def constant(node: Node, value: Value | None, what: str) -> np.ndarray:

@@ -44,17 +44,22 @@ def _variadic(function: np.ufunc) -> Twin:
 
 
 def divide(attributes: Attributes, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Integers divide towards zero, as in C; by zero gives zero."""
+    """Integers divide towards zero, as in C; by zero gives zero, and the smallest by -1 wraps to itself."""
     if a.dtype.kind == "f":
         with np.errstate(divide="ignore", invalid="ignore"):
             return (np.asarray(a / b),)
     safe = np.where(b == 0, 1, b)
-    quotient = np.asarray(np.abs(a) // np.abs(safe) * (np.sign(a) * np.sign(safe)))
+    with np.errstate(over="ignore"):
+        floor = a // safe
+    quotient = floor + ((a % safe != 0) & ((a < 0) != (safe < 0)))
     return (np.where(b == 0, 0, quotient).astype(a.dtype),)
 
 
 def power(attributes: Attributes, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
+    """In the type of a; whole numbers to a negative power go through float64, as NumPy refuses them."""
     with np.errstate(invalid="ignore", divide="ignore"):
+        if a.dtype.kind in "iu" and b.dtype.kind == "i" and (b < 0).any():
+            return cast({"to": a.dtype}, np.power(a.astype(np.float64), b))
         return (np.asarray(np.power(a, b)).astype(a.dtype),)
 
 

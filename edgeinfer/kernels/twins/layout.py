@@ -53,7 +53,7 @@ def unsqueeze(attributes: Attributes, x: np.ndarray, axes: np.ndarray) -> tuple[
 
 
 def flatten(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
-    axis = attributes["axis"] % (x.ndim + 1)
+    axis = attributes["axis"] + (x.ndim if attributes["axis"] < 0 else 0)
     rows = int(np.prod(x.shape[:axis]))
     return (x.reshape(rows, int(np.prod(x.shape[axis:]))),)
 

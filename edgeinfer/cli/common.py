@@ -1,0 +1,79 @@
+"""Arguments that several commands take, and how they load a model."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+
+from ..errors import StreamError
+from ..model import Model, load
+from ..stream import Stream
+
+BACKENDS = ("auto", "native", "onnxruntime", "reference")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def add_parser(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, text: str
+) -> argparse.ArgumentParser:
+    """A command's parser, with the arguments that all take. ``text`` is shown after the options by --help."""
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=textwrap.dedent(text).strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    parser.add_argument("--log-level", choices=LOG_LEVELS, default="warning", help="for stderr (default: warning)")
+    parser.set_defaults(parser=parser)
+    return parser
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The positional argument MODEL."""
+    parser.add_argument("model", metavar="MODEL", help="an ONNX file")
+
+
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """--backend."""
+    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what computes (default: auto)")
+
+
+def add_mode(parser: argparse.ArgumentParser) -> None:
+    """--mode and --window, for stepping through a file that does not say how."""
+    parser.add_argument(
+        "--mode",
+        choices=("stream", "window"),
+        help="for a file that does not say: carry the state, or look at a window of inputs",
+    )
+    parser.add_argument(
+        "--window", type=positive_int, metavar="N", help="with --mode window: how many inputs it looks at"
+    )
+
+
+def open_model(args: argparse.Namespace) -> Model:
+    """The model that the arguments name."""
+    return load(args.model, backend=args.backend)
+
+
+def open_stream(args: argparse.Namespace, model: Model, scalar: bool = False) -> Stream:
+    """A stream in the mode that the arguments ask for."""
+    try:
+        return model.stream(mode=args.mode, window=args.window, scalar=scalar)
+    except StreamError as error:
+        if args.mode is not None:
+            raise
+        raise StreamError(f"{error}; here: --mode stream, or --mode window --window N") from None
+
+
+def positive_int(text: str) -> int:
+    """An argparse type."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+positive_int.__name__ = "positive integer"  # argparse names the type in its message

@@ -1,0 +1,167 @@
+"""``edgeinfer verify``: does everything that can run a model give the answers it should?"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..backends import available
+from ..errors import EdgeInferError, ModelFormatError, ModelLimitError
+from ..model import BackendName, Model, load
+from .answers import backend_of, name_of
+from .common import add_model, add_parser
+from .output import number, say, say_json, table
+from .samples import SEED, random_feeds
+
+# float32 sums in another order differ by this much at most, relative to max(1, |y|).
+TOLERANCE = 1e-5
+_BACKENDS: tuple[BackendName, ...] = ("native", "reference", "onnxruntime")
+_RANDOM_CASES = 3
+_TEXT = f"""
+example:
+  edgeinfer verify model.onnx
+
+The outputs that the training framework gave (the goldens in the file) are
+compared with those of every backend that is installed: native, reference
+(NumPy), onnxruntime. Without goldens the backends are compared among
+themselves on seeded random inputs. The largest difference, relative to
+max(1, |y|), may be {TOLERANCE:g}. Exit status 1 where one is larger, or where fewer
+than two independent answers could be compared.
+"""
+
+Outputs = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs, the outputs expected for them if known, and the difference of every backend's."""
+
+    name: str
+    inputs: Mapping[str, np.ndarray]
+    expected: Outputs | None
+    differences: dict[str, float] = field(default_factory=dict)
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = add_parser(commands, "verify", "compare a model's answers with its goldens on every backend", _TEXT)
+    add_model(parser)
+    parser.set_defaults(function=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    models, absent = _load_all(args.model)
+    some = next(iter(models.values()))
+    cases = _cases(some)
+    has_goldens = cases[0].expected is not None
+    against = "goldens" if has_goldens else next(iter(models))
+    for case in cases:
+        expected = case.expected
+        for backend, model in models.items():
+            got = _outputs(model, case, expected)
+            if expected is None:
+                expected = got
+                continue
+            case.differences[backend] = largest_difference(expected, got)
+    answers = len(models) + has_goldens
+    worst = max((d for case in cases for d in case.differences.values()), default=float("nan"), key=_nan_last)
+    passed = answers >= 2 and worst <= TOLERANCE
+    if args.json:
+        say_json(
+            {
+                "model": name_of(some),
+                "against": against,
+                "answers": answers,
+                "tolerance": TOLERANCE,
+                "largest_difference": worst,
+                "passed": passed,
+                "backends": {backend: {"isa": model.isa} for backend, model in models.items()},
+                "absent": absent,
+                "cases": [{"name": case.name, "differences": case.differences} for case in cases],
+            }
+        )
+        return 0 if passed else 1
+    compared = [backend for backend in models if backend != against]
+    say(f"{name_of(some)}: largest difference to the {_source(against)}, relative to max(1, |y|)")
+    say()
+    rows = [(case.name, *(_shown(case.differences[backend]) for backend in compared)) for case in cases]
+    say(table(("case", *(backend_of(models[backend]) for backend in compared)), rows))
+    say()
+    for backend, why in absent.items():
+        say(f"{backend} took no part: {why}")
+    if answers < 2:
+        say("FAILED: nothing to compare: the file holds no goldens and only one backend runs it")
+    elif passed:
+        say(f"passed: {answers} independent answers agree within {TOLERANCE:g}")
+    else:
+        say(f"FAILED: a difference of {_shown(worst)} is above the tolerance of {TOLERANCE:g}")
+    return 0 if passed else 1
+
+
+def largest_difference(expected: Outputs, got: Outputs) -> float:
+    """max |got - expected| / max(1, |expected|) over all outputs; infinite where shapes, NaN or integers differ."""
+    worst = 0.0
+    for name, wanted in expected.items():
+        answer = got.get(name)
+        if answer is None or answer.shape != wanted.shape:
+            return float("inf")
+        if wanted.size == 0:
+            continue
+        a, b = answer.astype(np.float64), wanted.astype(np.float64)
+        difference = np.abs(a - b) / np.maximum(1.0, np.abs(b))
+        difference[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
+        largest = float(np.max(difference))
+        worst = max(worst, largest if np.isfinite(largest) else float("inf"))
+    return worst
+
+
+def _load_all(path: str) -> tuple[dict[str, Model], dict[str, str]]:
+    """The model on every backend that runs it, and why the others do not."""
+    models: dict[str, Model] = {}
+    absent: dict[str, str] = {}
+    refused: EdgeInferError | None = None
+    installed = available()
+    for backend in _BACKENDS:
+        if backend not in installed:
+            absent[backend] = "not installed"
+            continue
+        try:
+            models[backend] = load(path, backend=backend)
+        except (ModelFormatError, ModelLimitError):
+            raise
+        except EdgeInferError as error:
+            absent[backend] = str(error)
+            refused = error
+    if not models and refused is not None:
+        raise refused
+    return models, absent
+
+
+def _cases(model: Model) -> list[Case]:
+    if model.spec is not None and model.spec.goldens:
+        return [Case(golden.name, golden.inputs, golden.outputs) for golden in model.spec.goldens]
+    seeds = range(SEED, SEED + _RANDOM_CASES)
+    return [Case(f"random {i}", random_feeds(model, seed), None) for i, seed in enumerate(seeds, 1)]
+
+
+def _outputs(model: Model, case: Case, expected: Outputs | None) -> dict[str, np.ndarray]:
+    names = list(expected) if expected is not None else [value.name for value in model.outputs]
+    answers: list[Any] = model.run(names, dict(case.inputs))
+    return {name: np.asarray(answer) for name, answer in zip(names, answers, strict=True)}
+
+
+def _nan_last(difference: float) -> float:
+    return float("inf") if np.isnan(difference) else difference
+
+
+def _source(against: str) -> str:
+    return "goldens in the file" if against == "goldens" else f"{against} backend"
+
+
+def _shown(difference: float) -> str:
+    return "none" if difference == 0 else f"{number(difference):.1e}"

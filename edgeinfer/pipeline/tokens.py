@@ -1,0 +1,140 @@
+"""A model over tokens: text in, the scores of its last output out, for whole texts and for streams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import snapshot
+from ..errors import PipelineError, StreamError
+from ..model import Model
+from .fields import check_width, only_input, only_output, preprocessing, spec_of, wrong
+from .text import Encoded, TextEncoder
+from .window import pad_tokens
+
+# Probabilities of float32 models sum to 1 within rounding; logits do not.
+SUM_TOLERANCE = 1e-3
+
+
+class TokenModel:
+    """Runs a model on the tokens of a text."""
+
+    def __init__(self, model: Model, stage: str, scores: int, of_what: str) -> None:
+        """``scores``: how many the model must answer; ``of_what`` names them in messages."""
+        self.model = model
+        self.stage = stage
+        self.encoder = TextEncoder.from_dict(preprocessing(model, "text"))
+        self._scores = scores
+        self._of_what = of_what
+        self._dtype = only_input(model, stage).dtype
+        check_width(only_output(model, stage), stage, scores, of_what)
+        spec = spec_of(model)
+        self._window = spec.window if spec.mode == "window" else None
+        self._carries = spec.mode == "stream"
+
+    def encode(self, text: str) -> Encoded:
+        """The tokens of a text. Raises PipelineError where there are none."""
+        encoded = self.encoder.encode(text)
+        if not encoded.tokens:
+            raise PipelineError(
+                f"{self.stage}: text: expected at least one word, got {shorten(text)}",
+                stage=self.stage,
+                field="text",
+            )
+        return encoded
+
+    def scores(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+        """What the model answers after the last of at least one token: float32 [scores]."""
+        if self._carries:
+            with self.model.stream(scalar=False) as stream:
+                return self.check(stream.run(ids.astype(self._dtype))[-1])
+        window = self._window
+        if window is not None:
+            if window.start == "pad":
+                ids = pad_tokens(ids, window.length, int(window.pad_value), window.pad_side)
+            elif window.start == "wait" and ids.size < window.length:
+                raise PipelineError(
+                    f"{self.stage}: text: expected at least {window.length} words, got {ids.size}",
+                    stage=self.stage,
+                    field="text",
+                )
+            ids = ids[-window.length :]
+        return self.check(self.model(ids.astype(self._dtype)[None, :]))
+
+    def check(self, output: Any) -> npt.NDArray[np.float32]:
+        """The last row of an output, float32 [scores]. Raises PipelineError where it is no probabilities."""
+        flat = np.asarray(output, dtype=np.float32).reshape(-1)
+        if flat.size == 0 or flat.size % self._scores:
+            raise wrong(self.stage, "output", f"{self._scores} values, one per {self._of_what}", flat.size)
+        row = flat[flat.size - self._scores :]
+        sums = self._scores == 1 or abs(float(row.sum(dtype=np.float64)) - 1.0) <= SUM_TOLERANCE
+        if not (sums and np.all((row >= 0.0) & (row <= 1.0 + SUM_TOLERANCE))):
+            raise PipelineError(
+                f"{self.stage}: output: expected probabilities, got {row.min():g} to {row.max():g}",
+                stage=self.stage,
+                field="output",
+            )
+        return np.array(row)
+
+
+class TokenStream:
+    """Text after text through one model state."""
+
+    def __init__(self, tokens: TokenModel) -> None:
+        self._tokens = tokens
+        self._stream = tokens.model.stream(scalar=False)
+        self._latest: npt.NDArray[np.float32] | None = None
+
+    def _advance(self, text: str) -> tuple[npt.NDArray[np.float32] | None, tuple[str, ...]]:
+        """The scores after the tokens of ``text`` (None while a window waits), and its unknown words.
+
+        A text without words changes nothing and repeats the scores.
+        """
+        encoded = self._tokens.encoder.encode(text)
+        before = self._stream.snapshot()
+        latest = self._latest
+        try:
+            for token in encoded.ids.astype(self._tokens._dtype):
+                output = self._stream.step(token.item())
+                latest = None if output is None else self._tokens.check(output)
+        except BaseException:
+            self._stream.restore(before)
+            raise
+        self._latest = latest
+        return latest, encoded.unknown
+
+    def snapshot(self) -> bytes:
+        """All that the next step depends on."""
+        arrays: dict[str, np.ndarray] = {"model": np.frombuffer(self._stream.snapshot(), dtype=np.uint8)}
+        if self._latest is not None:
+            arrays["latest"] = self._latest
+        return snapshot.encode(self._tokens.stage, self._tokens.model.sha256, arrays)
+
+    def restore(self, data: bytes) -> None:
+        """Go on from a snapshot. Raises StreamError, nothing changed, where it is another's or damaged."""
+        arrays = snapshot.decode(data, self._tokens.stage, self._tokens.model.sha256)
+        if "model" not in arrays:
+            raise StreamError("the snapshot is corrupt: it holds no model state")
+        try:
+            latest = self._tokens.check(arrays["latest"]) if "latest" in arrays else None
+        except PipelineError as error:
+            raise StreamError(f"the snapshot is corrupt: {error}") from None
+        self._stream.restore(arrays["model"].tobytes())
+        self._latest = latest
+
+    def reset(self) -> None:
+        """Forget every text."""
+        self._stream.reset()
+        self._latest = None
+
+    def close(self) -> None:
+        """Release the state; a closed stream raises StreamError."""
+        self._stream.close()
+
+
+def shorten(text: str) -> str:
+    """A text as it is quoted in a message."""
+    shown = repr(text)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
