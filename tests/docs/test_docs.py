@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -13,16 +12,12 @@ from pathlib import Path
 
 import pytest
 
-import edgeinfer
 from edgeinfer.graph.ops import REGISTRY
-from edgeinfer.graph.ops.recurrent import OPS as RECURRENT
 from edgeinfer.plan.kernels import KERNELS
-from edgeinfer.spec import SPEC_KEY
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "edgeinfer" / "models"
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BUNDLED = ("sum", "next_word", "sentiment", "demand")
 
 
 def blocks(document: Path, language: str) -> list[str]:
@@ -100,25 +95,3 @@ def test_relative_links_lead_somewhere() -> None:
     for document in [*DOCUMENTS, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text("utf-8")):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
-
-
-@pytest.mark.parametrize("name", BUNDLED)
-def test_the_metadata_of_a_bundled_model_follows_the_schema(name: str) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
-    schema = json.loads((ROOT / "docs" / "spec.schema.json").read_text("utf-8"))
-    model = edgeinfer.load(MODELS / f"{name}.onnx")
-    jsonschema.validate(json.loads(model.metadata[SPEC_KEY]), schema)
-
-
-@pytest.mark.parametrize("name", BUNDLED)
-def test_a_bundled_model_has_recurrent_nodes_and_no_loop(name: str) -> None:
-    model = edgeinfer.load(MODELS / f"{name}.onnx", backend="native")
-    operators = {node["op"] for node in model.describe()["nodes"]}
-    assert operators & set(RECURRENT)
-    assert not operators & {"Loop", "Scan", "If"}
-    assert model.spec is not None
-    assert model.spec.provenance["scores"]
-
-
-def test_the_bundled_models_together_stay_under_three_megabytes() -> None:
-    assert sum((MODELS / f"{name}.onnx").stat().st_size for name in BUNDLED) <= 3_000_000

@@ -1,0 +1,115 @@
+"""The command line: ``python -m export MODEL.keras -o MODEL.onnx``, also ``edgeinfer export``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from edgeinfer.errors import EdgeInferError
+
+from .api import DEFAULT_ATOL, DEFAULT_OPSET, OPSETS, to_onnx
+from .errors import VerificationError
+
+# Wrong usage exits 2, as argparse does.
+OK, FAILED, BAD_MODEL = 0, 1, 3
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code.
+
+    0 fine, 1 verification failed, 2 wrong usage, 3 bad model or input.
+    """
+    parser = _parser()
+    try:
+        arguments = parser.parse_args(argv)
+        _check(parser, arguments)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+    try:
+        exported = to_onnx(
+            arguments.model,
+            arguments.output,
+            form=arguments.form,
+            mode=arguments.mode,
+            window=arguments.window,
+            opset=arguments.opset,
+            verify=arguments.verify,
+            atol=arguments.atol,
+            spec=arguments.spec,
+            progress=_say,
+        )
+    except VerificationError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return FAILED
+    except (EdgeInferError, OSError) as error:
+        print(f"export: {error}", file=sys.stderr)
+        return BAD_MODEL
+    except KeyboardInterrupt:
+        print("export: interrupted; nothing was written", file=sys.stderr)
+        return FAILED
+    report = {
+        "path": str(exported.path),
+        "bytes": exported.bytes,
+        "form": exported.form,
+        "mode": exported.spec.mode,
+        "window": exported.spec.window.length if exported.spec.window else None,
+        "states": [pair.input for pair in exported.spec.states],
+        "stops": exported.stops,
+        "nodes": dict(exported.nodes),
+        "differences": exported.differences.to_dict() if exported.differences else None,
+    }
+    if arguments.json:
+        print(json.dumps(report))
+        return OK
+    if exported.stops:
+        print(f"sequence form, without states: {exported.stops}")
+    nodes = ", ".join(f"{count} {name}" for name, count in exported.nodes.items())
+    print(f"{exported.path}: {exported.bytes} bytes, {exported.form} form, mode {exported.spec.mode}; {nodes}")
+    if exported.differences:
+        print(f"largest difference relative to max(1, |y|), {exported.differences.cases} inputs")
+        print(exported.differences.table())
+    else:
+        print("not verified")
+    return OK
+
+
+def _say(line: str) -> None:
+    print(f"export: {line}", file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="export",
+        description="Write a Keras model as one ONNX file, checked against Keras and ONNX Runtime.",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL.keras", help="the model, as saved by model.save")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.onnx", help="the file to write")
+    parser.add_argument("--spec", type=Path, metavar="FILE", help="the recipe's JSON (default: MODEL.json, if there)")
+    parser.add_argument(
+        "--form", choices=("stream", "sequence"), help="with or without states (default: with, if it can)"
+    )
+    parser.add_argument(
+        "--mode", choices=("stream", "window"), help="how streams run the file (default: from the model)"
+    )
+    parser.add_argument("--window", type=int, metavar="N", help="the window's length, for mode window")
+    parser.add_argument(
+        "--opset", type=int, choices=OPSETS, default=DEFAULT_OPSET, help="ONNX opset (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--atol", type=float, default=DEFAULT_ATOL, help="largest difference allowed (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--no-verify", dest="verify", action="store_false", help="write without comparing")
+    return parser
+
+
+def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    if arguments.window is not None and arguments.window < 1:
+        parser.error(f"argument --window: expected at least 1, got {arguments.window}")
+    if arguments.window is not None and arguments.mode == "stream":
+        parser.error("argument --window: not allowed with --mode stream")
+    if not arguments.atol > 0:
+        parser.error(f"argument --atol: expected a positive number, got {arguments.atol}")

@@ -1,0 +1,40 @@
+"""What export raises.
+
+EdgeInferError
+ └ ExportError                   the model cannot be exported as asked: where, and the way out
+    └ VerificationError          the file was made, but its answers are not Keras' answers
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeinfer.errors import EdgeInferError
+
+if TYPE_CHECKING:
+    from .verify import Differences
+
+__all__ = ["ExportError", "VerificationError"]
+
+
+class ExportError(EdgeInferError):
+    """A model, layer or argument that export does not take.
+
+    ``layer`` and ``argument`` name what was refused, or are None where the whole model was.
+    """
+
+    def __init__(self, message: str, *, layer: str | None = None, argument: str | None = None) -> None:
+        super().__init__(message if layer is None else f'layer "{layer}": {message}')
+        self.layer = layer
+        self.argument = argument
+
+
+class VerificationError(ExportError):
+    """The exported graph does not give what Keras gives; no file was written.
+
+    ``differences`` holds what was measured, or None where a backend could not answer at all.
+    """
+
+    def __init__(self, message: str, differences: Differences | None = None) -> None:
+        super().__init__(message)
+        self.differences = differences

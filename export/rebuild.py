@@ -1,0 +1,157 @@
+"""The model as it is exported: any batch size, any length where it can stream, no unroll, no stateful."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import ExportError
+from .lowering import first_line, pack_inputs
+from .quiet import without_noise
+from .streamable import Streaming
+
+# The rebuilt model runs the same Keras code on the same weights; unrolled layers only sum in another order.
+SAME_ATOL = 1e-5
+
+
+def check_file(source: Path) -> None:
+    """Raise ExportError where the path is plainly not a .keras file. Needs no Keras."""
+    if not source.exists():
+        raise ExportError(f"{source}: no such file")
+    if source.is_dir():
+        raise ExportError(
+            f"{source}: a folder; a SavedModel holds no Keras layers any more: save the model as .keras "
+            '(model.save("model.keras")) where it was made'
+        )
+    with source.open("rb") as file:
+        magic = file.read(4)
+    if source.suffix != ".keras" or magic != b"PK\x03\x04":
+        raise ExportError(
+            f"{source}: not a .keras file: expected a zip archive of that suffix, it begins with {magic!r}; "
+            'open the model in Keras and save it with model.save("model.keras")'
+        )
+
+
+def load_keras(source: Path) -> Any:
+    """Read a .keras file in Keras' safe mode, without compiling. Raises ExportError where Keras cannot."""
+    import keras
+
+    try:
+        with without_noise():
+            return keras.saving.load_model(source, compile=False, safe_mode=True)
+    except Exception as error:
+        raise ExportError(
+            f"{source}: Keras {keras.__version__} cannot read it: {first_line(error)}; a model with classes of its own "
+            "is exported live, with edgeinfer_export.to_onnx(model, path)"
+        ) from error
+
+
+def fixed_length(model: Any, streaming: Streaming) -> int | None:
+    """The window's length, where all the model's sequence inputs have one fixed length."""
+    lengths = {t.shape[1] for t, timed in zip(model.inputs, streaming.timed_inputs, strict=True) if timed}
+    return lengths.pop() if len(lengths) == 1 else None
+
+
+def is_stateful(model: Any) -> bool:
+    """Whether a layer of the model keeps its state between calls."""
+    return any(getattr(layer, "stateful", False) for layer in recurrent_layers(model))
+
+
+def recurrent_layers(model: Any) -> list[Any]:
+    """Every SimpleRNN, GRU, LSTM and RNN layer, those inside wrappers and nested models too."""
+    import keras
+
+    return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)]
+
+
+def rebuild(model: Any, streaming: Streaming) -> Any:
+    """The model itself where it is free already, else a new one with the same layers and weights.
+
+    The batch size becomes free, and the length too where the model can stream.
+    """
+    free_time = streaming.stops is None
+    fixed = any(
+        tensor.shape[0] is not None or (free_time and timed and tensor.shape[1] is not None)
+        for tensor, timed in zip(model.inputs, streaming.timed_inputs, strict=True)
+    )
+    unrolled = any(layer.unroll for layer in recurrent_layers(model))
+    if not fixed and not unrolled and not is_stateful(model):
+        return model
+    config = copy.deepcopy(model.get_config())
+    _free(config, streaming.timed_names)
+    try:
+        rebuilt = type(model).from_config(config, custom_objects=_custom_objects(model))
+        rebuilt.set_weights(model.get_weights())
+    except Exception as error:
+        raise ExportError(
+            f"the model cannot be built again with a free batch size and length: {first_line(error)}; build it with "
+            "keras.Input((None, features)), stateful=False and unroll=False, and load the weights into it"
+        ) from error
+    _assert_same(model, rebuilt)
+    return rebuilt
+
+
+def _custom_objects(model: Any) -> dict[str, Any]:
+    return {
+        type(layer).__name__: type(layer)
+        for layer in model._flatten_layers()
+        if not type(layer).__module__.startswith("keras.")
+    }
+
+
+def _free(config: Any, timed_names: frozenset[str]) -> None:
+    """Take fixed batch sizes and lengths, stateful and unroll out of a configuration, at any depth."""
+    if isinstance(config, list):
+        for item in config:
+            _free(item, timed_names)
+    if not isinstance(config, dict):
+        return
+    config.pop("build_config", None)
+    for key in ("batch_shape", "build_input_shape"):
+        shape = config.get(key)
+        if isinstance(shape, (list, tuple)) and shape:
+            timed = config.get("name") in timed_names and len(shape) > 1
+            config[key] = [None, None, *shape[2:]] if timed else [None, *shape[1:]]
+    for key in ("stateful", "unroll"):
+        if config.get(key) is True:
+            config[key] = False
+    for value in config.values():
+        _free(value, timed_names)
+
+
+def _assert_same(model: Any, rebuilt: Any) -> None:
+    """Compare both on one input of the first model's own shape; its state is put back afterwards."""
+    import keras
+
+    generator = np.random.default_rng(0)
+    shapes = [[2 if d is None and i == 0 else d or 3 for i, d in enumerate(t.shape)] for t in model.inputs]
+    feeds = [
+        generator.integers(0, 2, size=shape).astype(tensor.dtype)
+        if "int" in str(tensor.dtype)
+        else generator.uniform(0, 1, size=shape).astype(tensor.dtype)
+        for shape, tensor in zip(shapes, model.inputs, strict=True)
+    ]
+    kept = [
+        (state, state.numpy())
+        for layer in recurrent_layers(model)
+        if layer.stateful
+        for state in keras.tree.flatten(layer.states)
+    ]
+    try:
+        for state, value in kept:
+            state.assign(np.zeros_like(value))
+        expected = keras.tree.flatten(model(pack_inputs(model, feeds), training=False))
+    finally:
+        for state, value in kept:
+            state.assign(value)
+    got = keras.tree.flatten(rebuilt(pack_inputs(rebuilt, feeds), training=False))
+    for a, b in zip(expected, got, strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        if a.shape != b.shape or not np.all(np.abs(a - b) <= SAME_ATOL * np.maximum(1, np.abs(a))):
+            raise ExportError(
+                "built again with a free batch size and length the model answers otherwise; "
+                "remove what depends on the length, or make its input free (keras.Input((None, features)))"
+            )

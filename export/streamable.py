@@ -1,0 +1,202 @@
+"""Whether a model can run one time step at a time, and if not, which layer stops it.
+
+The walk follows every tensor of the Functional graph from the inputs on and says what its second axis is: the
+time of the input (``timed``), or nothing that has to do with time (``ended``: computed from the end of the
+sequence).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+_PER_STEP_LAYERS = {
+    "ActivityRegularization", "AlphaDropout", "Dropout", "ELU", "Embedding", "GaussianDropout",
+    "GaussianNoise", "Identity", "LeakyReLU", "ReLU", "Rescaling", "SpatialDropout1D",
+}  # fmt: skip
+_ALONG_FEATURES = {
+    "BatchNormalization",
+    "LayerNormalization",
+    "Normalization",
+    "Softmax",
+    "UnitNormalization",
+}
+_MERGES = {"Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"}
+_PER_STEP_OPERATIONS = {
+    "Absolute", "Add", "Cast", "Divide", "Elu", "Exp", "LeakyRelu", "Log", "Maximum", "Minimum", "Multiply",
+    "Negative", "Relu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Square", "Subtract", "Tanh", "TrueDivide",
+}  # fmt: skip
+
+
+class Axis(Enum):
+    """What the second axis of a tensor is."""
+
+    TIMED = "timed"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """The walk's result.
+
+    ``timed_inputs`` and ``timed_outputs`` say for each end whether its second axis is time; ``stops`` is None
+    where the model can stream, else one sentence naming the layer. ``timed_names`` are the input layers (and
+    models with one input) whose length is that time, in nested models too.
+    """
+
+    timed_inputs: tuple[bool, ...]
+    timed_outputs: tuple[bool, ...]
+    stops: str | None
+    timed_names: frozenset[str] = frozenset()
+
+
+class _StopsHereError(Exception):
+    """Says why the walk ends."""
+
+
+def analyse(model: Any) -> Streaming:
+    """Walk a Sequential or Functional model."""
+    timed = tuple(_is_sequence(model, tensor) for tensor in model.inputs)
+    still = tuple(False for _ in model.outputs)
+    if not any(timed):
+        return Streaming(timed, still, "no input has a time axis: expected [batch, time, features] or token ids")
+    if not all(timed):
+        name = input_name(model.inputs[timed.index(False)])
+        return Streaming(timed, still, f'input "{name}" has no time axis')
+    walk = _Walk()
+    try:
+        axes = walk.function(model, [Axis.TIMED] * len(timed))
+    except _StopsHereError as stop:
+        return Streaming(timed, still, str(stop))
+    if not walk.recurrent:
+        return Streaming(timed, still, "the model has no recurrent layer, so there is no state to carry")
+    return Streaming(timed, tuple(axis is Axis.TIMED for axis in axes), None, frozenset(walk.timed_names))
+
+
+def input_name(tensor: Any) -> str:
+    """The name of the InputLayer that a graph input comes from."""
+    return str(tensor._keras_history.operation.name)
+
+
+def _is_sequence(model: Any, tensor: Any) -> bool:
+    return len(tensor.shape) == 3 or (len(tensor.shape) == 2 and bool(embeddings_fed_by(model, tensor)))
+
+
+def embeddings_fed_by(model: Any, tensor: Any) -> list[Any]:
+    """The Embedding layers that look a graph input up, in nested models too."""
+    import keras
+
+    found = []
+    for node in _nodes(model):
+        arguments = node.arguments.keras_tensors
+        places = [i for i, argument in enumerate(arguments) if argument is tensor]
+        if not places or node.is_input:
+            continue
+        if isinstance(node.operation, keras.layers.Embedding):
+            found.append(node.operation)
+        elif isinstance(node.operation, keras.Model) and hasattr(node.operation, "inputs"):
+            for i in places:
+                found += embeddings_fed_by(node.operation, _graph(node.operation).inputs[i])
+        elif type(node.operation).__name__ in ("Cast", "Dropout", "Identity"):
+            found += embeddings_fed_by(model, node.outputs[0])
+    return found
+
+
+def _graph(model: Any) -> Any:
+    """The Functional graph behind a Sequential, or the model itself."""
+    return getattr(model, "_functional", None) or model
+
+
+def _nodes(model: Any) -> list[Any]:
+    by_depth = _graph(model)._nodes_by_depth
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+
+
+class _Walk:
+    def __init__(self) -> None:
+        self.recurrent = False
+        self.timed_names: set[str] = set()
+
+    def function(self, model: Any, inputs: list[Axis]) -> list[Axis]:
+        graph = _graph(model)
+        axes = {id(tensor): axis for tensor, axis in zip(graph.inputs, inputs, strict=True)}
+        self.timed_names |= {input_name(t) for t in graph.inputs if axes[id(t)] is Axis.TIMED}
+        if inputs == [Axis.TIMED]:
+            self.timed_names.add(model.name)
+        for node in _nodes(model):
+            if node.is_input:
+                continue
+            arguments = [axes[id(tensor)] for tensor in node.arguments.keras_tensors]
+            for tensor, axis in zip(node.outputs, self.call(node, arguments), strict=True):
+                axes[id(tensor)] = axis
+        return [axes[id(tensor)] for tensor in graph.outputs]
+
+    def call(self, node: Any, arguments: list[Axis]) -> list[Axis]:
+        """The axes of what one call of a layer or operation returns. Raises _StopsHereError where streaming ends."""
+        import keras
+
+        layer = node.operation
+        label = f'layer "{layer.name}" ({type(layer).__name__})'
+        if isinstance(layer, keras.Model) and hasattr(_graph(layer), "_nodes_by_depth"):
+            return self.function(layer, arguments)
+        if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
+            return self.recurrent_call(node, arguments, label)
+        if all(axis is Axis.ENDED for axis in arguments):
+            return [Axis.ENDED] * len(node.outputs)
+        if not all(axis is Axis.TIMED for axis in arguments):
+            raise _StopsHereError(f"{label} puts a value of the whole sequence beside values of each step")
+        if not _is_per_step(node):
+            raise _StopsHereError(f"{label} does not work one time step at a time")
+        return [Axis.TIMED] * len(node.outputs)
+
+    def recurrent_call(self, node: Any, arguments: list[Axis], label: str) -> list[Axis]:
+        layer = node.operation
+        if arguments[0] is not Axis.TIMED:
+            raise _StopsHereError(f"{label} runs over a time axis that is not the input's")
+        if not hasattr(layer, "cell") or layer.go_backwards:
+            raise _StopsHereError(f"{label} reads the sequence backwards")
+        if len(arguments) > 1:
+            raise _StopsHereError(f"{label} takes its initial state from another layer")
+        self.recurrent = True
+        output = Axis.TIMED if layer.return_sequences else Axis.ENDED
+        return [output] + [Axis.ENDED] * (len(node.outputs) - 1)
+
+
+def _is_per_step(node: Any) -> bool:
+    import keras
+
+    layer = node.operation
+    kind = type(layer).__name__
+    rank = len(node.outputs[0].shape)
+    if not type(layer).__module__.startswith("keras."):
+        return False
+    if not isinstance(layer, keras.layers.Layer):
+        return kind in _PER_STEP_OPERATIONS and _only_scalars_beside(node)
+    if kind in ("Dense", "Activation"):
+        return _is_keras_function(layer.activation)
+    if kind in _MERGES:
+        return len({len(tensor.shape) for tensor in node.arguments.keras_tensors}) == 1
+    if kind == "Concatenate":
+        return layer.axis in (-1, rank - 1) and rank > 2
+    if kind in _ALONG_FEATURES:
+        axis = layer.axis
+        axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
+        return axes in ([-1], [rank - 1])
+    return kind in _PER_STEP_LAYERS
+
+
+def _is_keras_function(function: Any) -> bool:
+    """Whether an activation is Keras' own; those act on each value, softmax along the features."""
+    module = getattr(function, "__module__", type(function).__module__)
+    return function is None or str(module).startswith("keras.")
+
+
+def _only_scalars_beside(node: Any) -> bool:
+    import keras
+
+    flat = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+    return (
+        all(value is None or isinstance(value, (keras.KerasTensor, int, float, str)) for value in flat)
+        and len({len(tensor.shape) for tensor in node.arguments.keras_tensors}) == 1
+    )

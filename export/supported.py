@@ -1,0 +1,108 @@
+"""What is refused before any conversion: by layer, by argument, with the way out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .activations import recurrent_activation
+from .errors import ExportError
+from .streamable import input_name
+
+_MASKS = "masks are not exported yet; train without it on windows of one length, padded the same way at inference"
+_TEXT = ("TextVectorization", "StringLookup", "IntegerLookup", "Hashing")
+
+
+def check_model(model: Any) -> None:
+    """Raise ExportError for the first thing in the model that cannot be exported exactly.
+
+    ``model``: a live keras.Model.
+    """
+    import keras
+
+    if not isinstance(model, keras.Model):
+        raise ExportError(f"expected a Keras model, got {type(model).__module__}.{type(model).__name__}")
+    if not isinstance(model, keras.Sequential) and not hasattr(model, "_nodes_by_depth"):
+        raise ExportError(
+            f"{type(model).__name__} is a subclassed model: its layers cannot be followed from input to "
+            "output; build it as a Functional model (keras.Model(inputs, outputs))"
+        )
+    if not model.built or not model.inputs:
+        raise ExportError("the model has no input shape yet; add keras.Input(...) as its first layer, or call it once")
+    for tensor in model.inputs:
+        if tensor.dtype == "string":
+            raise ExportError(
+                f'input "{input_name(tensor)}" holds strings; text becomes token ids before the model, so '
+                "build the model from the ids on and put the text step into the preprocessing of its .json"
+            )
+    for layer in model._flatten_layers(include_self=False):
+        check_layer(layer)
+
+
+def check_layer(layer: Any) -> None:
+    """Raise ExportError where this one layer cannot be exported exactly."""
+    import keras
+
+    kind = type(layer).__name__
+    name = layer.name
+    if isinstance(layer, keras.layers.Masking):
+        raise ExportError(f"Masking: {_MASKS}", layer=name)
+    if isinstance(layer, keras.layers.Embedding) and layer.mask_zero:
+        raise ExportError(f"mask_zero=True: {_MASKS}", layer=name, argument="mask_zero")
+    if kind.startswith("ConvLSTM"):
+        raise ExportError(f"{kind} has no ONNX operator; use Conv1D layers before a LSTM", layer=name)
+    if isinstance(layer, keras.layers.TimeDistributed):
+        raise ExportError(
+            "TimeDistributed is not exported yet; Dense, Dropout, Activation and LayerNormalization apply to "
+            "every time step without it",
+            layer=name,
+        )
+    if kind in _TEXT:
+        raise ExportError(
+            f"{kind}: text and lookup tables stay out of the graph; build the model from the token ids on "
+            "and put the text step into the preprocessing of its .json",
+            layer=name,
+        )
+    if isinstance(layer, keras.layers.RNN):
+        check_recurrent(layer)
+    if layer.weights and layer.compute_dtype != "float32":
+        raise ExportError(
+            f"dtype {layer.dtype_policy.name}: only float32 is exported; build the model again under the "
+            "float32 policy and load the weights into it",
+            layer=name,
+            argument="dtype",
+        )
+    if getattr(layer, "quantization_mode", None) is not None:
+        raise ExportError(
+            f"Keras quantization ({layer.quantization_mode}) is not exported; export the model as it was "
+            "before model.quantize",
+            layer=name,
+            argument="quantization_mode",
+        )
+
+
+def check_recurrent(layer: Any) -> None:
+    """Raise ExportError where ONNX has no operator for a RNN layer's cell, or no name for its activations."""
+    cell = layer.cell
+    if operator(cell) is None:
+        raise ExportError(
+            f"cell {type(cell).__name__} has no ONNX operator; use SimpleRNN, GRU or LSTM layers, one after "
+            "another for a stack",
+            layer=layer.name,
+            argument="cell",
+        )
+    recurrent_activation(layer.name, "activation", cell.activation)
+    if operator(cell) != "RNN":
+        recurrent_activation(layer.name, "recurrent_activation", cell.recurrent_activation)
+
+
+def operator(cell: Any) -> str | None:
+    """The ONNX operator that runs a Keras cell: LSTM, GRU, RNN, or None where there is none."""
+    import keras
+
+    # The exact class: a subclass may compute something else.
+    operators = {
+        keras.layers.LSTMCell: "LSTM",
+        keras.layers.GRUCell: "GRU",
+        keras.layers.SimpleRNNCell: "RNN",
+    }
+    return operators.get(type(cell))

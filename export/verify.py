@@ -1,0 +1,216 @@
+"""Does the file answer what Keras answers? Keras, ONNX Runtime and edgeinfer native on the same inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgeinfer.errors import EdgeInferError
+from edgeinfer.spec import StatePair
+
+from .errors import ExportError, VerificationError
+from .goldens import Reference
+from .samples import Feeds, Input, has_tokens, lengths, padded_feeds, random_feeds
+
+_SEED = 21
+_BATCHES = (1, 3)
+
+Runner = Callable[[Mapping[str, np.ndarray]], Feeds]
+
+
+@dataclass
+class Differences:
+    """The largest differences found, each relative to max(1, |y|), and on how many inputs."""
+
+    keras_onnxruntime: float = 0.0
+    keras_native: float = 0.0
+    onnxruntime_native: float = 0.0
+    cases: int = field(default=0)
+
+    def add(self, keras: np.ndarray, onnxruntime: np.ndarray, native: np.ndarray) -> None:
+        """Take one output into account, as the three gave it."""
+        self.keras_onnxruntime = max(self.keras_onnxruntime, difference(keras, onnxruntime))
+        self.keras_native = max(self.keras_native, difference(keras, native))
+        self.onnxruntime_native = max(self.onnxruntime_native, difference(onnxruntime, native))
+
+    @property
+    def largest(self) -> float:
+        return max(self.keras_onnxruntime, self.keras_native, self.onnxruntime_native)
+
+    def table(self) -> str:
+        """Three lines for people."""
+        rows = (
+            ("keras - onnxruntime", self.keras_onnxruntime),
+            ("keras - native", self.keras_native),
+            ("onnxruntime - native", self.onnxruntime_native),
+        )
+        return "\n".join(f"{name:<22}{value:.2e}" for name, value in rows)
+
+    def to_dict(self) -> dict[str, float | int]:
+        return {
+            "keras_onnxruntime": self.keras_onnxruntime,
+            "keras_native": self.keras_native,
+            "onnxruntime_native": self.onnxruntime_native,
+            "cases": self.cases,
+        }
+
+
+def difference(expected: np.ndarray, got: np.ndarray) -> float:
+    """max |got - expected| / max(1, |expected|); infinite where shapes differ or a value is not finite."""
+    expected, got = np.asarray(expected, np.float64), np.asarray(got, np.float64)
+    if expected.shape != got.shape:
+        return float("inf")
+    if expected.size == 0:
+        return 0.0
+    if not (np.isfinite(expected).all() and np.isfinite(got).all()):
+        return float("inf")
+    return float(np.max(np.abs(got - expected) / np.maximum(1.0, np.abs(expected))))
+
+
+def verify(
+    model: bytes,
+    reference: Reference,
+    inputs: Sequence[Input],
+    timed_outputs: Sequence[bool],
+    states: Sequence[StatePair],
+    hidden: Mapping[str, int],
+    window: int | None,
+    atol: float,
+) -> Differences:
+    """Compare the three on random inputs of several sizes, and on two chunks with the state carried over.
+
+    ``hidden`` gives the width of each state input. Raises VerificationError where a backend cannot run the
+    file or a difference is above ``atol``.
+    """
+    runners = (onnxruntime_runner(model), native_runner(model))
+    found = Differences()
+    generator = np.random.default_rng(_SEED)
+    for length in sorted({1, *lengths(inputs, window)} if _has_free_axis(inputs) else lengths(inputs, window)):
+        for batch in _BATCHES:
+            feeds = random_feeds(inputs, batch, length, generator)
+            variants = [feeds]
+            if has_tokens(inputs):
+                variants += [padded_feeds(feeds, inputs, all_padding) for all_padding in (False, True)]
+            for variant in variants:
+                expected = reference(variant)
+                zeros = _zero_states(hidden, batch)
+                _compare(found, expected, [run({**variant, **zeros}) for run in runners])
+    if states:
+        _continuation(found, runners, reference, inputs, timed_outputs, states, hidden, generator)
+    if found.largest > atol:
+        raise VerificationError(
+            f"the exported graph differs from Keras by {found.largest:.2e}, expected at most {atol:.0e}; "
+            "nothing was written\n" + found.table(),
+            found,
+        )
+    return found
+
+
+def _continuation(
+    found: Differences,
+    runners: Sequence[Runner],
+    reference: Reference,
+    inputs: Sequence[Input],
+    timed_outputs: Sequence[bool],
+    states: Sequence[StatePair],
+    hidden: Mapping[str, int],
+    generator: np.random.Generator,
+) -> None:
+    """Two chunks with the state carried over must give what Keras gives for the whole sequence."""
+    first, second, batch = 4, 3, 2
+    feeds = random_feeds(inputs, batch, first + second, generator)
+    expected = reference(feeds)
+    answers = []
+    for run in runners:
+        carried = _zero_states(hidden, batch)
+        head = run({**{name: array[:, :first] for name, array in feeds.items()}, **carried})
+        carried = {pair.input: head[pair.output] for pair in states}
+        tail = run({**{name: array[:, first:] for name, array in feeds.items()}, **carried})
+        joined = {
+            name: np.concatenate([head[name], tail[name]], axis=1) if timed else tail[name]
+            for name, timed in zip(expected, timed_outputs, strict=True)
+        }
+        answers.append(joined)
+    _compare(found, expected, answers)
+
+
+def _compare(found: Differences, expected: Feeds, answers: Sequence[Feeds]) -> None:
+    for name, value in expected.items():
+        found.add(value, answers[0][name], answers[1][name])
+    found.cases += 1
+
+
+def _has_free_axis(inputs: Sequence[Input]) -> bool:
+    return any(size is None for item in inputs for size in item.shape[1:])
+
+
+def _zero_states(hidden: Mapping[str, int], batch: int) -> Feeds:
+    return {name: np.zeros((1, batch, units), np.float32) for name, units in hidden.items()}
+
+
+class _OnnxRuntime:
+    def __init__(self, model: bytes) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def __call__(self, feeds: Mapping[str, np.ndarray]) -> Feeds:
+        try:
+            values = self._session.run(None, dict(feeds))
+        except Exception as error:
+            raise VerificationError(f"ONNX Runtime does not run the exported graph: {error}") from error
+        return dict(zip(self._outputs, values, strict=True))
+
+
+class _Native:
+    def __init__(self, model: bytes) -> None:
+        import edgeinfer
+
+        self._model = edgeinfer.load(model, backend="native")
+        if self._model.backend != "native":
+            raise VerificationError(
+                f"expected the native backend to answer, {self._model.backend} did; nothing was written"
+            )
+        states = self._model.spec.states if self._model.spec else ()
+        self._outputs = [value.name for value in self._model.outputs] + [pair.output for pair in states]
+
+    def __call__(self, feeds: Mapping[str, np.ndarray]) -> Feeds:
+        try:
+            values = self._model.run(self._outputs, dict(feeds))
+        except EdgeInferError as error:
+            raise VerificationError(
+                f"edgeinfer's native backend does not run the exported graph, so nothing was written: {error}"
+            ) from error
+        return dict(zip(self._outputs, values, strict=True))
+
+
+def onnxruntime_runner(model: bytes) -> Runner:
+    """ONNX Runtime on one CPU thread. Raises VerificationError where it is missing or refuses the file."""
+    try:
+        return _OnnxRuntime(model)
+    except ImportError:
+        raise VerificationError(
+            "ONNX Runtime is not installed, so nothing could be compared and nothing was written; install it "
+            "(pip install onnxruntime), or pass --no-verify"
+        ) from None
+    except Exception as error:
+        raise VerificationError(f"ONNX Runtime does not load the exported graph: {error}") from error
+
+
+def native_runner(model: bytes) -> Runner:
+    """edgeinfer's native backend. Raises VerificationError where it was not built or refuses the file."""
+    try:
+        return _Native(model)
+    except ExportError:
+        raise
+    except (EdgeInferError, ImportError) as error:
+        raise VerificationError(
+            f"edgeinfer's native backend does not run the exported graph, so nothing was written: {error}"
+        ) from error

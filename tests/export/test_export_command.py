@@ -1,0 +1,183 @@
+"""The command: files in, a file out, one line per refusal, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from edgeinfer_export import command
+
+RECIPE = {"name": "rain", "task": None, "mode": "window", "window": {"length": 3, "start": "wait"}}
+
+
+@pytest.fixture
+def saved(layers: Any, sequential: Any, tmp_path: Path) -> Path:
+    model = sequential((None, 2), layers.GRU(3, name="gru"), layers.Dense(1), name="rain")
+    return save(model, tmp_path / "rain.keras")
+
+
+def save(model: Any, path: Path) -> Path:
+    with warnings.catch_warnings():
+        # Keras hands its variables to h5py, which asks NumPy for a copy in the old way.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model.save(path)
+    return path
+
+
+def run(*arguments: str | Path) -> int:
+    return command.main([str(argument) for argument in arguments])
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def subprocess_run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "edgeinfer_export", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ),
+    )
+
+
+def test_as_a_program_it_prints_json_alone_on_stdout_and_progress_alone_on_stderr(saved: Path) -> None:
+    saved.with_suffix(".json").write_text(json.dumps(RECIPE))
+    target = saved.with_suffix(".onnx")
+    done = subprocess_run(saved, "-o", target, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["path"] == str(target) and report["bytes"] == target.stat().st_size
+    assert (report["form"], report["mode"], report["window"]) == ("stream", "window", 3)
+    assert report["nodes"] == {"Add": 1, "GRU": 1, "MatMul": 1, "Squeeze": 1, "Transpose": 1}
+    assert 0 < report["differences"]["keras_native"] <= 1e-5
+    assert all(line.startswith("export: ") for line in done.stderr.splitlines())
+    assert onnx.load(target).graph.name == "rain"
+
+
+def test_help_answers_without_tensorflow() -> None:
+    program = "import sys, edgeinfer_export.command as c; c.main(['--help']); print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: ") and done.stdout.endswith("False\n")
+
+
+def test_the_runtime_does_not_import_export() -> None:
+    program = "import sys, edgeinfer; print(any(name.startswith('edgeinfer_export') for name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_for_people_it_prints_the_nodes_and_three_differences(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(saved, "-o", saved.with_suffix(".onnx")) == 0
+    out = capsys.readouterr().out
+    assert "stream form, mode stream; 1 Add, 1 GRU, 1 MatMul, 1 Squeeze, 1 Transpose" in out
+    assert all(name in out for name in ("keras - onnxruntime", "keras - native", "onnxruntime - native"))
+
+
+def test_an_existing_file_is_replaced(saved: Path) -> None:
+    target = saved.with_suffix(".onnx")
+    target.write_bytes(b"old")
+    assert run(saved, "-o", target) == 0
+    onnx.checker.check_model(onnx.load(target))
+    assert files(saved.parent) == {"rain.keras", "rain.onnx"}
+
+
+def test_a_difference_above_atol_exits_1_and_keeps_the_old_file(
+    saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = saved.with_suffix(".onnx")
+    target.write_bytes(b"old")
+    assert run(saved, "-o", target, "--atol", "1e-12") == 1
+    error = capsys.readouterr().err
+    assert "differs from Keras by" in error and "keras - native" in error
+    assert target.read_bytes() == b"old"
+
+
+def test_an_interruption_leaves_nothing_behind(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgeinfer_export import api
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "verify_file", interrupted)
+    assert run(saved, "-o", saved.with_suffix(".onnx")) == 1
+    assert capsys.readouterr().err.endswith("export: interrupted; nothing was written\n")
+    assert files(saved.parent) == {"rain.keras"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("none.keras", None, "none.keras: no such file"),
+        (
+            "text.keras",
+            b"hello",
+            "not a .keras file: expected a zip archive of that suffix, it begins with b'hell'",
+        ),
+        ("empty.keras", b"", "not a .keras file"),
+        ("model.h5", b"\x89HDF\r\n\x1a\n", "not a .keras file: .* save it with model.save"),
+        ("half.keras", b"PK\x03\x04" + bytes(40), "half.keras: Keras .* cannot read it"),
+    ],
+)
+def test_a_file_that_is_no_keras_model_exits_3_with_one_line(
+    keras: Any,
+    name: str,
+    content: bytes | None,
+    text: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    assert run(tmp_path / name, "-o", tmp_path / "m.onnx") == 3
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(text, last), last
+    assert "m.onnx" not in files(tmp_path)
+
+
+def test_a_saved_model_folder_is_refused_with_the_way_out(
+    keras: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "-o", tmp_path / "m.onnx") == 3
+    assert "a SavedModel holds no Keras layers any more: save the model as .keras" in capsys.readouterr().err
+
+
+def test_a_refused_layer_exits_3_by_name(
+    layers: Any, sequential: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(sequential((None, 2), layers.GRU(3, activation="selu", name="gru")), tmp_path / "m.keras")
+    assert run(tmp_path / "m.keras", "-o", tmp_path / "m.onnx") == 3
+    assert 'export: layer "gru": activation "selu" has no ONNX recurrent form' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["m.keras"],
+        ["m.keras", "-o", "m.onnx", "--mode", "loop"],
+        ["m.keras", "-o", "m.onnx", "--window", "0"],
+        ["m.keras", "-o", "m.onnx", "--mode", "stream", "--window", "3"],
+        ["m.keras", "-o", "m.onnx", "--opset", "9"],
+        ["m.keras", "-o", "m.onnx", "--atol", "0"],
+    ],
+)
+def test_wrong_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*arguments) == 2
+    assert capsys.readouterr().err.startswith("usage: ")
+
+
+def test_no_verify_is_said_on_stdout(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(saved, "-o", saved.with_suffix(".onnx"), "--no-verify") == 0
+    assert capsys.readouterr().out.endswith("not verified\n")

@@ -1,0 +1,108 @@
+"""Verification fails where the three do not agree, or where fewer than three answered; then nothing is written."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from edgeinfer_export import VerificationError, to_onnx
+from edgeinfer_export.verify import difference
+
+import edgeinfer
+from edgeinfer.errors import ModelLoadError
+
+
+@pytest.fixture
+def model(layers: Any, sequential: Any) -> Any:
+    return sequential((None, 2), layers.GRU(4, return_sequences=True), layers.Dense(1))
+
+
+def test_the_three_differences_are_measured_and_small(model: Any, tmp_path: Path) -> None:
+    found = to_onnx(model, tmp_path / "m.onnx").differences
+    assert found is not None
+    assert 0 < found.largest <= 1e-5
+    lines = found.table().splitlines()
+    assert [line.rsplit(maxsplit=1)[0] for line in lines] == [
+        "keras - onnxruntime", "keras - native", "onnxruntime - native",
+    ]  # fmt: skip
+
+
+def test_one_wrong_weight_fails_and_writes_nothing(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgeinfer_export import lowering
+
+    right = lowering.cell_weights
+
+    def wrong(op_type: str, cell: Any) -> Any:
+        weights = right(op_type, cell)
+        weights.r[1, 2] += 0.01
+        return weights
+
+    monkeypatch.setattr(lowering, "cell_weights", wrong)
+    with pytest.raises(VerificationError, match=r"differs from Keras by .*, expected at most 1e-05") as raised:
+        to_onnx(model, tmp_path / "m.onnx")
+    found = raised.value.differences
+    assert found is not None
+    assert found.keras_native > 1e-5 and found.keras_onnxruntime > 1e-5
+    assert found.onnxruntime_native <= 1e-5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_state_output_fails(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgeinfer_export import verify
+
+    class Forgetful(verify._Native):
+        def __call__(self, feeds: Any) -> Any:
+            return {name: value * (0 if "final" in name else 1) for name, value in super().__call__(feeds).items()}
+
+    monkeypatch.setattr(verify, "_Native", Forgetful)
+    with pytest.raises(VerificationError, match="differs from Keras"):
+        to_onnx(model, tmp_path / "m.onnx")
+
+
+def test_without_the_native_backend_verification_fails(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: Any, **__: Any) -> Any:
+        raise ModelLoadError("the native core is not built")
+
+    monkeypatch.setattr(edgeinfer, "load", load)
+    with pytest.raises(VerificationError, match=r"native backend does not run .* the native core is not built"):
+        to_onnx(model, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_backend_in_its_place_fails(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = edgeinfer.load
+    monkeypatch.setattr(edgeinfer, "load", lambda data, backend: right(data, backend="reference"))
+    with pytest.raises(VerificationError, match="expected the native backend to answer, reference did"):
+        to_onnx(model, tmp_path / "m.onnx")
+
+
+def test_without_onnx_runtime_verification_fails(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(VerificationError, match="ONNX Runtime is not installed"):
+        to_onnx(model, tmp_path / "m.onnx")
+
+
+def test_an_answer_that_is_not_finite_fails(layers: Any, sequential: Any, tmp_path: Path) -> None:
+    model = sequential((None, 2), layers.GRU(4), layers.Dense(1))
+    model.layers[-1].bias.assign([np.inf])
+    with pytest.raises(VerificationError, match="differs from Keras by inf"):
+        to_onnx(model, tmp_path / "m.onnx")
+
+
+def test_no_verification_writes_the_file_and_says_so(model: Any, tmp_path: Path) -> None:
+    result = to_onnx(model, tmp_path / "m.onnx", verify=False)
+    assert result.differences is None
+    assert (tmp_path / "m.onnx").stat().st_size == result.bytes
+
+
+def test_the_difference_is_relative_above_one_and_infinite_for_another_shape() -> None:
+    assert difference(np.array([100.0]), np.array([101.0])) == pytest.approx(0.01)
+    assert difference(np.array([0.5]), np.array([0.25])) == pytest.approx(0.25)
+    assert difference(np.zeros((2, 1)), np.zeros(2)) == np.inf
+    assert difference(np.array([np.nan]), np.array([np.nan])) == np.inf
+    assert difference(np.zeros((0, 3)), np.zeros((0, 3))) == 0.0
