@@ -17,7 +17,7 @@ from .backends.base import Converter, StateLayout
 from .errors import InputError, ModelFormatError, ModelLoadError, StreamError
 from .graph import Prepared, State, ValueInfo, macs
 from .onnx_file import read_model
-from .spec import SPEC_KEY, Spec, Window
+from .spec import MAX_WINDOW, SPEC_KEY, Spec, Window
 from .stream import StepCore, Stream, WindowCore
 
 # Sequence plans kept for input shapes seen before.
@@ -74,7 +74,7 @@ class Model:
         pairs = [(p.input, p.output) for p in self.spec.states] if self.spec else []
         self._backend: Backend
         self._prepared: Prepared | None
-        self._backend, self._prepared = choose(backend, data, pairs, isa)
+        self._backend, self._prepared = choose(backend, data, proto, pairs, isa)
         self._reject = reject_nonfinite
         self._file = {"bytes": len(data), "opset": proto.opsets[""], "producer": proto.producer}
         state_inputs = self._prepared.state_inputs if self._prepared else dict(pairs)
@@ -152,7 +152,8 @@ class Model:
         """What `edgeinfer info` shows, ready for JSON."""
         prepared = self._prepared
         step = prepared.step if prepared else None
-        placement = self._backend.placement()
+        with self._lock:
+            placement = self._placement()
         nodes = prepared.graph.nodes if prepared else ()
         spec = self.spec
         return {
@@ -166,7 +167,13 @@ class Model:
             "inputs": [_shown(info) for info in self.inputs],
             "outputs": [_shown(info) for info in self.outputs],
             "states": [
-                {"input": s.input, "output": s.output, "shape": list(s.shape), "in_file": s.in_file}
+                {
+                    "input": s.input,
+                    "output": s.output,
+                    "dtype": s.initial.dtype.name,
+                    "shape": list(s.shape),
+                    "in_file": s.in_file,
+                }
                 for s in self.states
             ],
             "mode": spec.mode if spec else None,
@@ -185,6 +192,12 @@ class Model:
             "spec": _summary(spec),
         }
 
+    def _placement(self) -> dict[str, str]:
+        try:
+            return self._backend.placement()
+        except ModelFormatError:
+            return {}  # it does not bind with 1 for every dynamic dimension; nothing can be said before shapes come
+
     def _default_mode(self) -> str:
         if self.spec is not None and self.spec.mode is not None:
             return self.spec.mode
@@ -202,6 +215,8 @@ class Model:
             raise StreamError(f"the model cannot stream: {prepared.streamability.reason}")
         if len(self.inputs) != 1:
             raise StreamError(f"a stream steps over one input, the model has {[i.name for i in self.inputs]}")
+        if not self.outputs:
+            raise StreamError("the model has no output besides its states")
         for info in self.outputs:
             if info.dtype != np.float32:
                 raise StreamError(f'a stream gives float32, output "{info.name}" is {info.dtype.name}')
@@ -220,6 +235,8 @@ class Model:
         spec_window = self.spec.window if self.spec else None
         if len(self.inputs) != 1:
             raise StreamError(f"a window goes over one input, the model has {[i.name for i in self.inputs]}")
+        if not self.outputs:
+            raise StreamError("the model has no output besides its states")
         (info,) = self.inputs
         axis = max(1, self._prepared.streamability.time_axis) if self._prepared else 1
         if self._prepared and self._prepared.streamability.streams:
@@ -229,8 +246,10 @@ class Model:
         fixed = info.shape[axis]
         if length is None:
             length = spec_window.length if spec_window else fixed if isinstance(fixed, int) else None
-        if not isinstance(length, int) or length < 1:
-            raise StreamError(f"window: expected how many inputs the model looks at, at least 1, got {length!r}")
+        if not isinstance(length, int) or not 1 <= length <= MAX_WINDOW:
+            raise StreamError(
+                f"window: expected how many inputs the model looks at, from 1 to {MAX_WINDOW}, got {length!r}"
+            )
         if isinstance(fixed, int) and fixed != length:
             raise StreamError(f'window: input "{info.name}" takes exactly {fixed} time steps, got {length}')
         window = replace(spec_window, length=length) if spec_window else Window(length)
@@ -303,7 +322,9 @@ class Model:
             elif info.name not in self._state_inputs:
                 raise InputError(f'input "{info.name}" is missing', name=info.name)
         first = arrays[self.inputs[0].name].shape if self.inputs else ()
-        batch = first[0] if first else 1
+        streams = self._prepared.streamability if self._prepared else None
+        time_first = streams is not None and streams.streams and streams.time_axis == 0
+        batch = first[1 if time_first else 0] if first else 1
         for info in self._backend.inputs:
             if info.name not in arrays:
                 shape = [d if isinstance(d, int) else dims.get(d or "", batch) for d in info.shape]

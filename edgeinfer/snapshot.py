@@ -62,7 +62,7 @@ def decode(data: bytes, kind: str, model_sha256: str) -> dict[str, np.ndarray]:
         header = json.loads(data[_HEAD.size : _HEAD.size + header_size])
         entries = [(str(e["name"]), str(e["dtype"]), tuple(map(int, e["shape"]))) for e in header["arrays"]]
         found = str(header["kind"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise StreamError(f"the snapshot is corrupt: unreadable header ({error})") from None
     if found != kind:
         raise StreamError(f"the snapshot is of another kind: expected {kind}, got {found}")

@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -24,6 +25,8 @@ TASKS = ("forecast", "classify", "next_token")
 MODES = ("stream", "window")
 WINDOW_STARTS = ("pad", "partial", "wait")
 SIDES = ("left", "right")
+# A file must not make the device recompute more than this at every step.
+MAX_WINDOW = 1 << 20
 _GOLDEN_DTYPES = ("float32", "float64", "int32", "int64", "bool")
 
 
@@ -160,6 +163,10 @@ def decode_tensor(data: Any, where: str) -> np.ndarray:
     except (binascii.Error, ValueError) as error:
         raise ModelFormatError(f"metadata {SPEC_KEY}: {where}.data: not base64: {error}") from None
     dtype = np.dtype(dtype_name).newbyteorder("<")
+    try:
+        np.broadcast_to(np.zeros((), dtype), shape)
+    except ValueError as error:
+        raise _wrong(f"{where}.shape", "the shape of an array", error) from None
     expected = math.prod(shape) * dtype.itemsize
     if len(raw) != expected:
         raise _wrong(f"{where}.data", f"{expected} bytes for {dtype_name} {list(shape)}", f"{len(raw)} bytes")
@@ -191,9 +198,10 @@ def _string(value: Any, where: str) -> str:
     return value
 
 
-def _integer(value: Any, where: str, minimum: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-        raise _wrong(where, f"an integer of at least {minimum}", value)
+def _integer(value: Any, where: str, minimum: int, maximum: int = sys.maxsize) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
+        upper = "" if maximum == sys.maxsize else f" and at most {maximum}"
+        raise _wrong(where, f"an integer of at least {minimum}{upper}", value)
     return value
 
 
@@ -211,7 +219,7 @@ def _window(value: Any) -> Window:
     if not isinstance(pad_value, (int, float)) or isinstance(pad_value, bool) or not math.isfinite(pad_value):
         raise _wrong("window.pad_value", "a finite number", pad_value)
     return Window(
-        length=_integer(data.get("length"), "window.length", minimum=1),
+        length=_integer(data.get("length"), "window.length", minimum=1, maximum=MAX_WINDOW),
         start=_choice(data.get("start", "wait"), WINDOW_STARTS, "window.start"),  # type: ignore[arg-type]
         pad_value=pad_value,
         pad_side=_choice(data.get("pad_side", "left"), SIDES, "window.pad_side"),  # type: ignore[arg-type]

@@ -205,11 +205,11 @@ class WindowCore:
     def run(self, xs: Any) -> np.ndarray:
         items = self._items
         ys = np.full((len(checked := self._convert.checked(xs, many=True)), *self._shape), np.nan, np.float32)
-        for x, row in zip(checked, ys, strict=True):
+        for step, x in enumerate(checked):
             items = self._with(items, x)
             y = self._answer(items, None)
             if y is not None:
-                row[...] = y
+                ys[step] = y
         self._items = items
         return ys
 

@@ -6,9 +6,9 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 
-from ..errors import EdgeInferError, ModelLoadError, UnsupportedOperatorError
+from ..errors import EdgeInferError, ModelFormatError, ModelLoadError, UnsupportedOperatorError
 from ..graph import Prepared, prepare
-from ..onnx_file import read_model
+from ..onnx_file import ModelProto
 from .base import Backend
 from .reference import ReferenceBackend
 
@@ -26,9 +26,11 @@ def available() -> tuple[str, ...]:
 
 
 def choose(
-    wanted: str, data: bytes, state_pairs: Sequence[tuple[str, str]], isa: str | None = None
+    wanted: str, data: bytes, proto: ModelProto, state_pairs: Sequence[tuple[str, str]], isa: str | None = None
 ) -> tuple[Backend, Prepared | None]:
-    """The backend for a model's bytes, and what was prepared of it (None where only ONNX Runtime could read it).
+    """The backend for a model (its bytes, and what they say), and what was prepared of it.
+
+    Prepared is None where only ONNX Runtime implements the model.
 
     ``auto`` takes native; where the core is not compiled, the NumPy reference; where they do not implement the
     model, ONNX Runtime if installed. Either fallback is logged once as a warning.
@@ -36,9 +38,9 @@ def choose(
     if wanted not in BACKENDS:
         raise ModelLoadError(f"backend: expected one of {', '.join(BACKENDS)}, got {wanted!r}")
     if wanted == "onnxruntime":
-        return _onnxruntime(data, state_pairs), _prepare_if_possible(data, state_pairs)
+        return _onnxruntime(data, state_pairs), _prepare_if_possible(proto, state_pairs)
     try:
-        prepared = prepare(read_model(data), state_pairs)
+        prepared = prepare(proto, state_pairs)
         if wanted == "reference":
             return ReferenceBackend(prepared), prepared
         if wanted == "auto" and not _has_native():
@@ -48,8 +50,12 @@ def choose(
     except UnsupportedOperatorError as error:
         if wanted != "auto" or "onnxruntime" not in available():
             raise
+        try:
+            backend = _onnxruntime(data, state_pairs)
+        except ModelFormatError:
+            raise error from None  # what we lack says more than that ONNX Runtime lacks it too
         _LOG.warning("ONNX Runtime answers for the whole model: %s", error)
-        return _onnxruntime(data, state_pairs), None
+        return backend, None
 
 
 def _has_native() -> bool:
@@ -79,8 +85,8 @@ def _onnxruntime(data: bytes, state_pairs: Sequence[tuple[str, str]]) -> Backend
     return OnnxRuntimeBackend(data, state_pairs)
 
 
-def _prepare_if_possible(data: bytes, state_pairs: Sequence[tuple[str, str]]) -> Prepared | None:
+def _prepare_if_possible(proto: ModelProto, state_pairs: Sequence[tuple[str, str]]) -> Prepared | None:
     try:
-        return prepare(read_model(data), state_pairs)
+        return prepare(proto, state_pairs)
     except EdgeInferError:
         return None

@@ -64,11 +64,7 @@ class NativeBackend:
 
     def session(self, shapes: Mapping[str, tuple[int, ...]]) -> NativeSession:
         bound = bind(self._graph, shapes)
-        names = [info.name for info in self.inputs]
-        inputs = {name: Placement(FIRST_IO + i) for i, name in enumerate(names)}
-        first = FIRST_IO + len(names)
-        outputs = {info.name: Placement(first + i) for i, info in enumerate(self.outputs)}
-        plan = lower(bound, self._lanes, self._weights, inputs, outputs)
+        plan = self._plan(bound)
         return NativeSession(_program(plan, self.isa), plan, bound)
 
     def stepper(self, convert: Converter, states: StateLayout) -> Stepper | SegmentedStepper:
@@ -89,9 +85,21 @@ class NativeBackend:
         return SegmentedStepper(program, plan, convert, shape, states.nbytes)
 
     def placement(self) -> dict[str, str]:
-        plan = self._step_plan
-        numpy_nodes = plan.numpy_nodes if plan is not None else frozenset()
+        numpy_nodes = (self._step_plan or self._smallest_plan()).numpy_nodes
         return {node.name: "numpy" if node.name in numpy_nodes else "native" for node in self._prepared.graph.nodes}
+
+    def _plan(self, bound: BoundGraph) -> Plan:
+        """The plan of the whole graph, every input and output in a base of its own."""
+        names = [info.name for info in self.inputs]
+        inputs = {name: Placement(FIRST_IO + i) for i, name in enumerate(names)}
+        first = FIRST_IO + len(names)
+        outputs = {info.name: Placement(first + i) for i, info in enumerate(self.outputs)}
+        return lower(bound, self._lanes, self._weights, inputs, outputs)
+
+    def _smallest_plan(self) -> Plan:
+        """The plan with every dynamic dimension 1, for a model that has no step."""
+        shapes = {i.name: tuple(d if isinstance(d, int) else 1 for d in i.shape) for i in self.inputs}
+        return self._plan(bind(self._graph, shapes))
 
     def _plan_step(self) -> Plan | None:
         """The plan of one step, or None for a model that does not stream."""
@@ -193,8 +201,8 @@ class SegmentedStepper:
         ys = np.empty((len(xs), *self._shape), np.float32)
         before = self._state.copy()
         try:
-            for item, y in zip(xs, ys, strict=True):
-                y[...] = self._advance(item)
+            for step, item in enumerate(xs):
+                ys[step] = self._advance(item)
                 self._state, self._next = self._next, self._state
         except BaseException:
             self._state[:] = before

@@ -81,9 +81,9 @@ class ReferenceStepper:
         xs = self._convert.checked(x, many=True)
         ys = np.empty((len(xs), *self._shape), np.float32)
         states = self._states
-        for item, y in zip(xs, ys, strict=True):
+        for step, item in enumerate(xs):
             outputs, states = self._advance(item, states)
-            y[...] = into_record(outputs, None, self._shape)
+            ys[step] = into_record(outputs, None, self._shape)
         self._states = states
         return ys
 

@@ -43,14 +43,18 @@ def build_graph(model: ModelProto) -> Graph:
         names.add(value.name)
         inputs.append(_value_info(value, "input"))
     nodes = []
+    node_names: set[str] = set()
     for item in proto.nodes:
-        node = _node(item, opset, constants, names)
+        node = _node(item, opset, constants, names, node_names)
         if node is not None:
             nodes.append(node)
     outputs = []
+    output_names: set[str] = set()
     for value in proto.outputs:
         if value.name not in names:
             raise ModelFormatError(f'graph output "{value.name}" is not produced by any node', offset=value.offset)
+        _define(output_names, value.name, "output", value.offset)
+        output_names.add(value.name)
         outputs.append(_value_info(value, "output"))
     if not outputs:
         raise ModelFormatError("the graph has no outputs")
@@ -79,8 +83,10 @@ def _value_info(value: ValueProto, what: str) -> ValueInfo:
     return ValueInfo(value.name, DTYPES[value.elem_type], shape)
 
 
-def _node(item: NodeProto, opset: int, constants: dict[str, np.ndarray], names: set[str]) -> Node | None:
-    name = item.name or next((o for o in item.outputs if o), item.op_type)
+def _node(
+    item: NodeProto, opset: int, constants: dict[str, np.ndarray], names: set[str], node_names: set[str]
+) -> Node | None:
+    name = _node_name(item, node_names)
     where = f'in node "{name}" ({item.op_type})'
     if item.domain:
         raise UnsupportedOperatorError(
@@ -99,6 +105,17 @@ def _node(item: NodeProto, opset: int, constants: dict[str, np.ndarray], names: 
     _check_arity(item, op, opset, where)
     attributes = {key: _attribute_value(attribute) for key, attribute in item.attributes.items()}
     return normalize(Node(item.op_type, name, item.inputs, item.outputs, attributes), op, opset, constants)
+
+
+def _node_name(item: NodeProto, taken: set[str]) -> str:
+    """The node's name, its first output's where it has none; numbered where an earlier node has it."""
+    name = base = item.name or next((o for o in item.outputs if o), item.op_type)
+    count = 1
+    while name in taken:
+        count += 1
+        name = f"{base}_{count}"
+    taken.add(name)
+    return name
 
 
 def _check_arity(item: NodeProto, op: Op, opset: int, where: str) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import ModelLoadError
+from ..errors import ModelFormatError
 from ..onnx_file import ModelProto
 from .bind import BoundGraph, bind, fold
 from .ir import Graph, ValueInfo
@@ -65,7 +65,7 @@ def prepare(proto: ModelProto, state_pairs: Sequence[tuple[str, str]] = ()) -> P
         shapes = {i.name: tuple(d if isinstance(d, int) else 1 for d in i.shape) for i in graph.inputs}
         try:
             bind(graph, shapes)
-        except ModelLoadError:
+        except ModelFormatError:
             # a batch of 1 fits every model; 1 for another dimension may be what does not fit
             if all(isinstance(d, int) for info in graph.inputs for d in info.shape[len(info.shape) > 1 :]):
                 raise

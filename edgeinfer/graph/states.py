@@ -65,10 +65,16 @@ def make_states_explicit(
     inputs, outputs = list(graph.inputs), list(graph.outputs)
     names = {info.name for info in outputs}
     states: list[State] = []
-    nodes = []
+    nodes: list[Node] = []
+    copies: list[Node] = []
     for source, target in state_inputs.items():
         if target:
-            value = bound.values[source]
+            value, after = bound.values[source], bound.values[target]
+            if (value.dtype, value.shape) != (after.dtype, after.shape):
+                raise ModelFormatError(
+                    f'state input "{source}" is {value.dtype.name} {list(value.shape)}, '
+                    f'its output "{target}" is {after.dtype.name} {list(after.shape)}'
+                )
             states.append(State(source, target, np.zeros(value.shape, value.dtype), in_file=True))
     for node in graph.nodes:
         for position, index in enumerate(STATE_INPUTS.get(node.op_type, ())):
@@ -78,18 +84,23 @@ def make_states_explicit(
             kind = "hc"[position]
             shape = _state_shape(node, bound)
             known = bound.values[source].data if source else None
+            if source and known is None and source not in state_inputs:
+                continue  # computed from the file's own state inputs, which carry it
             initial = np.zeros(shape, np.float32) if known is None else np.array(known, np.float32)
             if source not in state_inputs:
                 source = f"{node.name}//initial_{kind}"
                 node = _with_input(node, index, source)
                 inputs.append(ValueInfo(source, initial.dtype, shape))
-            node, target = _with_output(node, position + 1, f"{node.name}//final_{kind}")
-            if target not in names:
-                names.add(target)
-                outputs.append(ValueInfo(target, initial.dtype, shape))
+            carried = f"{node.name}//final_{kind}"
+            node, target = _with_output(node, position + 1, carried)
+            if target in names:
+                # what the file gives as an output stays one; the stream carries a second name for it
+                copies.append(Node("Identity", carried, (target,), (carried,), {}))
+                target = carried
+            outputs.append(ValueInfo(target, initial.dtype, shape))
             states.append(State(source, target, initial, in_file=False))
         nodes.append(node)
-    explicit = replace(graph, nodes=tuple(nodes), inputs=tuple(inputs), outputs=tuple(outputs))
+    explicit = replace(graph, nodes=(*nodes, *copies), inputs=tuple(inputs), outputs=tuple(outputs))
     return explicit, tuple(states)
 
 

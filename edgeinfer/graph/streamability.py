@@ -6,6 +6,7 @@ other than through its own state, ends it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from ..errors import ModelLoadError
 from .bind import BoundGraph, bind
 from .ir import Graph, Node, ValueInfo
 from .ops import LAST, NotCausalError, Time
+from .ops.recurrent import STATE_INPUTS
 
 # Two lengths that no real dimension has, to tell what depends on the number of steps.
 _PROBES = (7919, 7907)
@@ -42,12 +44,22 @@ def find_streamability(graph: Graph, state_inputs: Collection[str]) -> Streamabi
     if len(data) != 1:
         return Streamability(False, f"it has {len(data)} inputs besides states, and a stream steps over one")
     (info,) = data
+    starts = Counter(
+        node.inputs[index]
+        for node in graph.nodes
+        for index in STATE_INPUTS.get(node.op_type, ())
+        if index < len(node.inputs) and node.inputs[index] in state_inputs
+    )
+    for name, count in starts.items():
+        if count > 1:
+            return Streamability(False, f'state input "{name}" starts {count} states, and a stream carries each alone')
     what = f'input "{info.name}" {list(info.shape)}'
     if len(info.shape) < 2:
         return Streamability(False, f"{what} has no time axis")
-    # batch first, as Keras has it, or time first; the batch must be free or 1
+    # batch first, as Keras has it, or time first, which only a recurrent node can tell; the batch must be free or 1
     free = [not isinstance(d, int) for d in info.shape[:2]]
-    candidates = [axis for axis in (1, 0) if free[axis] and (free[1 - axis] or info.shape[1 - axis] == 1)]
+    recurrent = any(node.op_type in STATE_INPUTS for node in graph.nodes)
+    candidates = [axis for axis in ((1, 0) if recurrent else (1,)) if free[axis] and (free[1 - axis] or info.shape[1 - axis] == 1)]
     if not candidates:
         return Streamability(False, f"{what} has its time axis or its batch fixed")
     reasons = []

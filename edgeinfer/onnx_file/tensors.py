@@ -44,6 +44,10 @@ def tensor_to_array(tensor: TensorProto) -> np.ndarray:
         raise ModelLimitError(f"{what}: external data is not read; save the model in one file")
     if any(d < 0 for d in tensor.dims):
         raise ModelFormatError(f"{what}: negative dimension in {list(tensor.dims)}", offset=tensor.offset)
+    try:
+        np.broadcast_to(np.zeros((), dtype), tensor.dims)
+    except ValueError as error:
+        raise ModelLimitError(f"{what}: {error}") from None
     count = math.prod(tensor.dims)
     if tensor.raw is not None:
         expected = count * dtype.itemsize
@@ -63,6 +67,9 @@ def tensor_to_array(tensor: TensorProto) -> np.ndarray:
         if dtype == np.float16:
             # onnx.proto stores float16 as its bits, in int32_data
             array = np.array(tensor.numbers, dtype=np.uint16).view(np.float16)
+        elif dtype == np.uint64:
+            # the reader gives every varint as int64
+            array = np.array(tensor.numbers, dtype=np.int64).view(np.uint64)
         else:
             array = np.array(tensor.numbers, dtype=dtype)
     except (OverflowError, ValueError, TypeError):

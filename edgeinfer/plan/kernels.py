@@ -48,9 +48,13 @@ def recurrent(builder: Builder, node: Node) -> bool:
 
         def pack(d: int = d) -> np.ndarray:
             bias = np.zeros(2 * gates * hidden, np.float32) if b is None else b[d]
-            return pack_gates_to_lanes(w[d], r[d], bias_rows(bias, hidden), builder.lanes)
+            with np.errstate(all="ignore"):  # what a file's infinities sum to is not ours to warn of
+                return pack_gates_to_lanes(w[d], r[d], bias_rows(bias, hidden), builder.lanes)
 
-        packed = builder.weight((op, *node.inputs[1:4], d), pack)
+        # weights computed from shapes belong to this plan alone
+        stored = all(name in builder.bound.graph.constants for name in node.inputs[1:4] if name)
+        place = builder.weight if stored else builder.constant
+        packed = place((op, *node.inputs[1:4], d), pack)
         scratch = builder.scratch(code.SCRATCH_ROWS * padded * 4)
         backwards = node.attributes["direction"] == "reverse" or d == 1
         h, c = (*initial, None, None)[:2]

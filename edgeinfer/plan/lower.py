@@ -33,14 +33,15 @@ class Builder:
             if name in self.bound.graph.constants:
                 self.refs[name] = self.weight(name, lambda: data)
             else:
-                self.refs[name] = self._constant(name, lambda: data)
+                self.refs[name] = self.constant(name, lambda: data)
         return self.refs[name]
 
     def weight(self, key: Hashable, make: Callable[[], np.ndarray]) -> Ref:
         """Place what depends on the model alone, under a key that says of what it is made."""
-        return self.weights.get(key, make) or self._constant(key, make)
+        return self.weights.get(key, make) or self.constant(key, make)
 
-    def _constant(self, key: Hashable, make: Callable[[], np.ndarray]) -> Ref:
+    def constant(self, key: Hashable, make: Callable[[], np.ndarray]) -> Ref:
+        """Place what depends on this plan's shapes."""
         ref = self.constants.get(key, make)
         assert ref is not None
         return ref

@@ -9,13 +9,14 @@ import numpy as np
 from ...kernels.twins.elementwise import TWINS
 from ...onnx_file import DTYPES
 from ..ir import Node, Value
-from .registry import REQUIRED, UNLIMITED, Ins, Op, broadcast, need, pointwise, same_dtype
+from .registry import REQUIRED, UNLIMITED, Ins, Op, broadcast, need, numeric, pointwise, same_dtype
 
 _BOOL = np.dtype(np.bool_)
 
 
-def _same(node: Node, ins: Ins) -> list[Value]:
+def _number(node: Node, ins: Ins) -> list[Value]:
     x = need(ins[0])
+    numeric(node, [x])
     return [Value(x.dtype, x.shape)]
 
 
@@ -26,19 +27,31 @@ def _float_only(node: Node, ins: Ins) -> list[Value]:
     return [Value(x.dtype, x.shape)]
 
 
-def _broadcast(node: Node, ins: Ins) -> list[Value]:
+def _logical(node: Node, ins: Ins) -> list[Value]:
     values = [need(v) for v in ins]
+    for value in values:
+        if value.dtype != _BOOL:
+            raise node.malformed(f"expected bool tensors, got {value.dtype.name}")
+    return [Value(_BOOL, broadcast(node, values))]
+
+
+def _arithmetic(node: Node, ins: Ins) -> list[Value]:
+    values = [need(v) for v in ins]
+    numeric(node, values)
     return [Value(same_dtype(node, values), broadcast(node, values))]
 
 
 def _power(node: Node, ins: Ins) -> list[Value]:
     values = [need(v) for v in ins]
+    numeric(node, values)
     return [Value(values[0].dtype, broadcast(node, values))]
 
 
 def _compare(node: Node, ins: Ins) -> list[Value]:
     values = [need(v) for v in ins]
     same_dtype(node, values)
+    if node.op_type != "Equal":
+        numeric(node, values)
     return [Value(_BOOL, broadcast(node, values))]
 
 
@@ -73,7 +86,7 @@ def _op(name: str, count: int, infer: object, **attributes: object) -> Op:
 
 
 OPS: dict[str, Op] = {
-    **{name: _op(name, 1, _same) for name in ("Abs", "Neg", "Sign")},
+    **{name: _op(name, 1, _number) for name in ("Abs", "Neg", "Sign")},
     **{
         name: _op(name, 1, _float_only)
         for name in (
@@ -81,18 +94,19 @@ OPS: dict[str, Op] = {
             *("Sigmoid", "Softplus", "Softsign", "Sqrt", "Tanh"),
         )
     },
-    "Not": _op("Not", 1, _same),
-    "Relu": _op("Relu", 1, _same),
+    "Not": _op("Not", 1, _logical),
+    "Relu": _op("Relu", 1, _number),
     "Elu": _op("Elu", 1, _float_only, alpha=1.0),
     "Gelu": _op("Gelu", 1, _float_only, approximate="none"),
     "HardSigmoid": _op("HardSigmoid", 1, _float_only, alpha=0.2, beta=0.5),
     "LeakyRelu": _op("LeakyRelu", 1, _float_only, alpha=0.01),
     "Selu": _op("Selu", 1, _float_only, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875),
     "ThresholdedRelu": _op("ThresholdedRelu", 1, _float_only, alpha=1.0),
-    **{name: _op(name, 2, _broadcast) for name in ("Add", "Sub", "Mul", "Div", "And", "Or")},
+    **{name: _op(name, 2, _arithmetic) for name in ("Add", "Sub", "Mul", "Div")},
+    **{name: _op(name, 2, _logical) for name in ("And", "Or")},
     "Pow": _op("Pow", 2, _power),
     **{name: _op(name, 2, _compare) for name in ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")},
-    **{name: Op((1, UNLIMITED), _broadcast, TWINS[name], pointwise) for name in ("Max", "Min", "Sum")},
+    **{name: Op((1, UNLIMITED), _arithmetic, TWINS[name], pointwise) for name in ("Max", "Min", "Sum")},
     "Clip": Op((1, 3), _clip, TWINS["Clip"], pointwise),
     "Where": _op("Where", 3, _where),
     "Cast": Op(

@@ -21,6 +21,7 @@ from .registry import (
     axis_in,
     combine,
     constant,
+    integers,
     need,
     pointwise,
     same_bytes,
@@ -65,9 +66,9 @@ def _transpose_time(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence
 
 def _reshape(node: Node, ins: Ins) -> list[Value]:
     x = need(ins[0])
-    target = constant(node, ins[1], "the shape")
+    target = integers(node, ins[1], "the shape")
     try:
-        return [Value(x.dtype, reshaped(x.shape, target.reshape(-1), bool(node.attributes["allowzero"])))]
+        return [Value(x.dtype, reshaped(x.shape, target, bool(node.attributes["allowzero"])))]
     except ValueError as error:
         raise node.malformed(str(error)) from None
 
@@ -76,7 +77,7 @@ def _squeeze(node: Node, ins: Ins) -> list[Value]:
     x = need(ins[0])
     rank = len(x.shape)
     if len(ins) > 1:
-        axes = {axis_in(node, int(a), rank, "axes") for a in constant(node, ins[1], "axes").reshape(-1)}
+        axes = {axis_in(node, int(a), rank, "axes") for a in integers(node, ins[1], "axes")}
     else:
         axes = {i for i, d in enumerate(x.shape) if d == 1}
     for axis in axes:
@@ -89,7 +90,7 @@ def _squeeze_time(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[T
     time = times[0]
     if time is not None and time != LAST and len(ins) > 1:
         x = need(ins[0])
-        axes = {int(a) % len(x.shape) for a in constant(node, ins[1], "axes").reshape(-1)}
+        axes = {int(a) % len(x.shape) for a in integers(node, ins[1], "axes")}
         if time not in axes:
             return [time - sum(a < time for a in axes)]
     return same_bytes(node, ins, outs, times)
@@ -97,12 +98,12 @@ def _squeeze_time(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[T
 
 def _unsqueeze(node: Node, ins: Ins) -> list[Value]:
     x = need(ins[0])
-    return [Value(x.dtype, _unsqueezed(node, x, constant(node, ins[1], "axes"))[0])]
+    return [Value(x.dtype, _unsqueezed(node, x, integers(node, ins[1], "axes"))[0])]
 
 
 def _unsqueezed(node: Node, x: Value, axes: np.ndarray) -> tuple[tuple[int, ...], set[int]]:
     rank = len(x.shape) + axes.size
-    chosen = {axis_in(node, int(a), rank, "axes") for a in axes.reshape(-1)}
+    chosen = {axis_in(node, int(a), rank, "axes") for a in axes}
     if len(chosen) != axes.size:
         raise node.malformed(f"axes {axes.tolist()} repeat")
     rest = iter(x.shape)
@@ -113,7 +114,7 @@ def _unsqueeze_time(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence
     time = times[0]
     if time is None or time == LAST:
         return [time]
-    shape, chosen = _unsqueezed(node, need(ins[0]), constant(node, ins[1], "axes"))
+    shape, chosen = _unsqueezed(node, need(ins[0]), integers(node, ins[1], "axes"))
     kept = [i for i in range(len(shape)) if i not in chosen]
     return [kept[time]]
 
@@ -196,7 +197,7 @@ def _concat_time(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[Ti
 def _split(node: Node, ins: Ins) -> list[Value]:
     x = need(ins[0])
     axis = axis_in(node, node.attributes["axis"], len(x.shape))
-    sizes = constant(node, ins[1], "the sizes") if len(ins) > 1 else None
+    sizes = integers(node, ins[1], "the sizes") if len(ins) > 1 else None
     parts = split_sizes(x.shape[axis], node.attributes["outputs"], sizes)
     if len(parts) != len(node.outputs) or sum(parts) != x.shape[axis] or min(parts) < 0:
         raise node.malformed(f"cannot split {x.shape[axis]} into {parts}")
@@ -222,7 +223,7 @@ def _slice(node: Node, ins: Ins) -> list[Value]:
 
 
 def _slices(node: Node, x: Value, ins: Ins) -> tuple[slice, ...]:
-    given = [constant(node, v, "starts, ends, axes and steps") if v is not None else None for v in ins[1:]]
+    given = [integers(node, v, "starts, ends, axes and steps") if v is not None else None for v in ins[1:]]
     starts, ends, axes, steps = (*given, None, None)[:4]
     assert starts is not None and ends is not None
     lengths = {v.size for v in (starts, ends, axes, steps) if v is not None}
@@ -248,7 +249,7 @@ def _slice_time(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[Tim
 
 def _expand(node: Node, ins: Ins) -> list[Value]:
     x = need(ins[0])
-    target = tuple(int(d) for d in constant(node, ins[1], "the shape").reshape(-1))
+    target = tuple(int(d) for d in integers(node, ins[1], "the shape"))
     try:
         return [Value(x.dtype, tuple(np.broadcast_shapes(x.shape, target)))]
     except ValueError:
@@ -261,7 +262,7 @@ def _expand_time(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[Ti
 
 def _tile(node: Node, ins: Ins) -> list[Value]:
     x = need(ins[0])
-    repeats = constant(node, ins[1], "repeats").reshape(-1)
+    repeats = integers(node, ins[1], "repeats")
     if len(repeats) != len(x.shape) or (repeats < 0).any():
         raise node.malformed(f"repeats {repeats.tolist()} for shape {list(x.shape)}")
     return [Value(x.dtype, tuple(d * int(r) for d, r in zip(x.shape, repeats, strict=True)))]
@@ -275,7 +276,7 @@ def _tile_time(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[Time
 
 
 def _constant_of_shape(node: Node, ins: Ins) -> list[Value]:
-    target = constant(node, ins[0], "the shape").reshape(-1)
+    target = integers(node, ins[0], "the shape")
     if (target < 0).any():
         raise node.malformed(f"negative dimension in {target.tolist()}")
     return [Value(node.attributes["value"].dtype, tuple(int(d) for d in target))]

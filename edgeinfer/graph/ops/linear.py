@@ -8,12 +8,13 @@ from typing import Any
 
 from ...kernels.twins.linear import TWINS, reduced_axes
 from ..ir import Node, Value
-from .registry import LAST, Ins, NotCausalError, Op, Time, axis_in, broadcast, combine, constant, need, same_dtype
+from .registry import LAST, Ins, NotCausalError, Op, Time, axis_in, broadcast, combine, integers, need, numeric, same_dtype
 
 
 def _matmul(node: Node, ins: Ins) -> list[Value]:
     a, b = need(ins[0]), need(ins[1])
     dtype = same_dtype(node, [a, b])
+    numeric(node, [a])
     if len(a.shape) < 1 or len(b.shape) < 1:
         raise node.malformed("a scalar input")
     left = a.shape if len(a.shape) > 1 else (1, *a.shape)
@@ -87,6 +88,7 @@ def _over_other_axis(node: Node, ins: Ins, outs: Sequence[Value], times: Sequenc
 
 def _reduce(node: Node, ins: Ins) -> list[Value]:
     x = need(ins[0])
+    numeric(node, [x])
     axes = _axes(node, ins)
     if node.attributes["keepdims"]:
         return [Value(x.dtype, tuple(1 if i in axes else d for i, d in enumerate(x.shape)))]
@@ -95,7 +97,7 @@ def _reduce(node: Node, ins: Ins) -> list[Value]:
 
 def _axes(node: Node, ins: Ins) -> tuple[int, ...]:
     x = need(ins[0])
-    given = constant(node, ins[1], "axes").reshape(-1) if len(ins) > 1 else None
+    given = integers(node, ins[1], "axes") if len(ins) > 1 else None
     for axis in () if given is None else given:
         axis_in(node, int(axis), len(x.shape), "axes")
     return reduced_axes(node.attributes, len(x.shape), given)

@@ -79,19 +79,24 @@ def normalize(node: Node, op: Op, opset: int, constants: dict[str, np.ndarray]) 
 
 
 # The types of the attributes that no default tells.
-_TYPES = {"axis": int, "end": int, "hidden_size": int, "num_outputs": int, "to": int, "value": np.ndarray}
+_TYPES: dict[str, type] = {
+    "axis": int,
+    "end": int,
+    "hidden_size": int,
+    "num_outputs": int,
+    "to": int,
+    "value": np.ndarray,
+}
 _ITEM_TYPES = {"activations": str, "activation_alpha": float, "activation_beta": float}
 
 
 def _check_type(node: Node, name: str, value: Any, default: Any) -> None:
-    if default is REQUIRED or default is None:
-        wanted = _TYPES.get(name, tuple)
-    else:
-        wanted = type(default)
+    open_type = default is REQUIRED or default is None
+    wanted: type = _TYPES.get(name, tuple) if open_type else type(default)
     if not isinstance(value, wanted):
         raise node.malformed(f"attribute {name}: expected {wanted.__name__}, got {type(value).__name__}")
     item = _ITEM_TYPES.get(name, int)
-    if wanted is tuple and not all(isinstance(v, item) for v in value):
+    if isinstance(value, tuple) and not all(isinstance(v, item) for v in value):
         raise node.malformed(f"attribute {name}: expected a list of {item.__name__}")
 
 
@@ -102,11 +107,26 @@ def constant(node: Node, value: Value | None, what: str) -> np.ndarray:
     return value.data
 
 
+def integers(node: Node, value: Value | None, what: str) -> np.ndarray:
+    """A constant list of integers as int64 [n]; a scalar counts as a list of one. Raises ModelFormatError otherwise."""
+    data = constant(node, value, what)
+    if data.ndim > 1 or data.dtype.name not in ("int32", "int64"):
+        raise node.malformed(f"{what}: expected a list of integers, got {data.dtype.name} {list(data.shape)}")
+    return data.reshape(-1).astype(np.int64)
+
+
 def axis_in(node: Node, axis: int, rank: int, name: str = "axis") -> int:
     """A possibly negative axis as an index. Raises ModelFormatError outside [-rank, rank)."""
     if not -rank <= axis < rank:
         raise node.malformed(f"{name} {axis} is out of range for rank {rank}")
     return axis % rank
+
+
+def numeric(node: Node, values: Sequence[Value]) -> None:
+    """Raises ModelFormatError for a bool tensor."""
+    for value in values:
+        if value.dtype.kind == "b":
+            raise node.malformed("expected numbers, got bool")
 
 
 def need(value: Value | None) -> Value:

@@ -7,6 +7,11 @@ import numpy as np
 from . import Attributes, Twin
 
 
+def _integers(values: np.ndarray) -> tuple[int, ...]:
+    """A list in a tensor; a scalar counts as a list of one."""
+    return tuple(int(v) for v in values.reshape(-1))
+
+
 def identity(attributes: Attributes, x: np.ndarray, *_: np.ndarray | None) -> tuple[np.ndarray, ...]:
     return (x,)
 
@@ -22,7 +27,7 @@ def reshape(attributes: Attributes, x: np.ndarray, shape: np.ndarray) -> tuple[n
 
 def reshaped(shape: tuple[int, ...], target: np.ndarray, allowzero: bool) -> tuple[int, ...]:
     """The shape that Reshape gives. Raises ValueError where it does not fit."""
-    dims = [int(d) for d in target]
+    dims = list(_integers(target))
     if not allowzero:
         for i, d in enumerate(dims):
             if d == 0:
@@ -45,11 +50,11 @@ def reshaped(shape: tuple[int, ...], target: np.ndarray, allowzero: bool) -> tup
 def squeeze(attributes: Attributes, x: np.ndarray, axes: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
     if axes is None:
         return (np.squeeze(x),)
-    return (np.squeeze(x, tuple(int(a) for a in axes)),)
+    return (np.squeeze(x, _integers(axes)),)
 
 
 def unsqueeze(attributes: Attributes, x: np.ndarray, axes: np.ndarray) -> tuple[np.ndarray, ...]:
-    return (np.expand_dims(x, tuple(int(a) for a in axes)),)
+    return (np.expand_dims(x, _integers(axes)),)
 
 
 def flatten(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -84,7 +89,7 @@ def split(attributes: Attributes, x: np.ndarray, sizes: np.ndarray | None = None
 def split_sizes(total: int, outputs: int, sizes: np.ndarray | None) -> list[int]:
     """The sizes that Split gives: as asked, or even with a smaller last one."""
     if sizes is not None:
-        return [int(s) for s in sizes]
+        return list(_integers(sizes))
     each = -(-total // outputs)
     return [each] * (outputs - 1) + [total - each * (outputs - 1)]
 
@@ -109,12 +114,11 @@ def slices(
 ) -> tuple[slice, ...]:
     """Slice's inputs as Python slices: both clamp out-of-range bounds alike."""
     chosen = [slice(None)] * len(shape)
-    count = len(starts)
-    axis_list = range(count) if axes is None else [int(a) % len(shape) for a in axes]
-    step_list = [1] * count if steps is None else [int(s) for s in steps]
-    for axis, start, end, step in zip(axis_list, starts, ends, step_list, strict=True):
+    firsts, lasts = _integers(starts), _integers(ends)
+    axis_list = range(len(firsts)) if axes is None else [a % len(shape) for a in _integers(axes)]
+    step_list = (1,) * len(firsts) if steps is None else _integers(steps)
+    for axis, first, last, step in zip(axis_list, firsts, lasts, step_list, strict=True):
         length = shape[axis]
-        first, last = int(start), int(end)
         first = first + length if first < 0 else first
         last = last + length if last < 0 else last
         if step > 0:
@@ -126,17 +130,17 @@ def slices(
 
 
 def expand(attributes: Attributes, x: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, ...]:
-    out = np.broadcast_shapes(x.shape, tuple(int(d) for d in target))
+    out = np.broadcast_shapes(x.shape, _integers(target))
     return (np.broadcast_to(x, out),)
 
 
 def tile(attributes: Attributes, x: np.ndarray, repeats: np.ndarray) -> tuple[np.ndarray, ...]:
-    return (np.tile(x, tuple(int(r) for r in repeats)),)
+    return (np.tile(x, _integers(repeats)),)
 
 
 def constant_of_shape(attributes: Attributes, target: np.ndarray) -> tuple[np.ndarray, ...]:
     value = attributes["value"]
-    return (np.full(tuple(int(d) for d in target), value.reshape(-1)[0], value.dtype),)
+    return (np.full(_integers(target), value.reshape(-1)[0], value.dtype),)
 
 
 def range_(attributes: Attributes, start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> tuple[np.ndarray, ...]:

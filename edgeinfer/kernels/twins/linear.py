@@ -48,9 +48,9 @@ def _reduction(function: Callable[..., np.ndarray]) -> Twin:
 
 def reduced_axes(attributes: Attributes, rank: int, axes: np.ndarray | None) -> tuple[int, ...]:
     """The axes that a reduction goes over, sorted: those given, else all, or none with noop_with_empty_axes."""
-    if axes is None or not len(axes):
+    if axes is None or not axes.size:
         return () if attributes["noop_with_empty_axes"] else tuple(range(rank))
-    return tuple(sorted(int(a) % rank for a in axes))
+    return tuple(sorted({int(a) % rank for a in axes.reshape(-1)}))
 
 
 TWINS: dict[str, Twin] = {
