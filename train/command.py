@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         return BAD_INPUT
     except ImportError as error:
         print(f"train: {error}; install what recipes need with pip install 'edgeinfer[train]'", file=sys.stderr)
-        return USAGE
+        return BAD_INPUT
     except KeyboardInterrupt:
         print("train: interrupted; nothing was saved", file=sys.stderr)
         return INTERRUPTED

@@ -89,12 +89,15 @@ def test_the_wheel_stays_small(with_core: Path) -> None:
         ("sum", ("--values", "5,6"), "11"),
         ("next_word", ("--text", "I love"), None),
         ("sentiment", ("--text", "A wonderful film, moving and beautifully played."), "positive"),
+        ("demand", ("--csv", "SAMPLE", "--column", "y", "--time", "ts"), "2014-08-30 23:00"),
     ],
 )
 def test_a_bundled_model_runs_on_the_core(
     with_core: Path, name: str, arguments: tuple[str, ...], expected: str | None
 ) -> None:
-    result = run(with_core / "edgeinfer", "run", model(with_core, name), *arguments, "--backend", "native")
+    sample = model(with_core, name).with_name("demand_sample.csv")
+    asked = [sample if argument == "SAMPLE" else argument for argument in arguments]
+    result = run(with_core / "edgeinfer", "run", model(with_core, name), *asked, "--backend", "native")
     assert result.returncode == 0, result.stderr
     assert expected is None or expected in result.stdout
     if name == "next_word":
@@ -107,11 +110,19 @@ def test_the_demo_runs_and_says_that_the_core_answered(with_core: Path) -> None:
     assert "native" in result.stdout
 
 
-def test_train_and_export_say_which_extra_they_need(with_core: Path) -> None:
-    result = run(with_core / "edgeinfer", "export", "model.keras", "-o", "model.onnx")
-    assert result.returncode in (2, 3)
-    assert "edgeinfer[export]" in result.stderr
-    assert "Traceback" not in result.stderr
+def test_train_and_export_say_which_extra_they_need(with_core: Path, tmp_path: Path) -> None:
+    keras = tmp_path / "model.keras"
+    with zipfile.ZipFile(keras, "w") as archive:
+        for member in ("config.json", "metadata.json", "model.weights.h5"):
+            archive.writestr(member, "{}")
+    for extra, command in (
+        ("export", ("export", keras, "-o", tmp_path / "model.onnx")),
+        ("train", ("train", "sum", "--out", tmp_path)),
+    ):
+        result = run(with_core / "edgeinfer", *command)
+        assert result.returncode == 3
+        assert f"edgeinfer[{extra}]" in result.stderr
+        assert "Traceback" not in result.stderr
 
 
 def test_without_a_compiler_numpy_answers_and_info_says_so(without_core: Path) -> None:
