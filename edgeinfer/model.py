@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .backends import Backend, Session, choose
-from .backends.base import Converter, StateLayout
+from .backends.base import Converter, StateLayout, record_shape
 from .errors import InputError, ModelFormatError, ModelLoadError, StreamError
 from .graph import Prepared, State, ValueInfo, macs
 from .onnx_file import read_model
@@ -224,12 +224,14 @@ class Model:
             item, shapes = prepared.step.input_shape, prepared.step.output_shapes
         else:
             item = tuple(d if isinstance(d, int) else 1 for d in self.inputs[0].shape[2:])
-            shapes = tuple(tuple(d for d in info.shape[-1:] if isinstance(d, int)) for info in self.outputs)
+            # all that is known of a step: what the file declares fixed, less the batch
+            shapes = tuple(tuple(d for d in info.shape[1:] if isinstance(d, int)) for info in self.outputs)
         layout = StateLayout(self.states)
         convert = Converter(self.inputs[0], item, self._reject)
         names = tuple(info.name for info in self.outputs)
         outputs = tuple(zip(names, shapes, strict=True))
-        return StepCore(lambda: self._backend.stepper(convert, layout), layout, outputs)
+        record = record_shape(shapes)
+        return StepCore(lambda: self._backend.stepper(convert, layout, record), layout, outputs)
 
     def _window_core(self, length: int | None) -> WindowCore:
         spec_window = self.spec.window if self.spec else None

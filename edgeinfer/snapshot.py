@@ -46,8 +46,10 @@ def decode(data: bytes, kind: str, model_sha256: str) -> dict[str, np.ndarray]:
     Raises StreamError where the bytes are not a snapshot, are damaged, are of another version, model or kind.
     """
     data = bytes(data)
-    if len(data) < _HEAD.size + _CRC.size or data[:4] != MAGIC:
+    if data[:4] != MAGIC:
         raise StreamError(f"not a snapshot: expected it to begin with {MAGIC!r}, got {data[:4]!r}")
+    if len(data) < _HEAD.size + _CRC.size:
+        raise StreamError(f"the snapshot is corrupt: it ends after {len(data)} bytes")
     (crc,) = _CRC.unpack_from(data, len(data) - _CRC.size)
     if zlib.crc32(data[: -_CRC.size]) != crc:
         raise StreamError(f"the snapshot is corrupt: its checksum does not match its {len(data)} bytes")
@@ -77,7 +79,10 @@ def decode(data: bytes, kind: str, model_sha256: str) -> dict[str, np.ndarray]:
         if size > end - position:
             raise StreamError(f"the snapshot is corrupt: {name} needs {size} bytes, {end - position} are left")
         flat = np.frombuffer(data, dtype=dtype, count=math.prod(shape), offset=position)
-        arrays[name] = flat.reshape(shape).astype(dtype_name)
+        try:
+            arrays[name] = flat.reshape(shape).astype(dtype_name)
+        except ValueError as error:
+            raise StreamError(f"the snapshot is corrupt: {name}: {error}") from None
         position += size
     if position != end:
         raise StreamError(f"the snapshot is corrupt: {end - position} bytes are left over")
@@ -92,17 +97,22 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        with os.fdopen(handle, "wb") as file:
-            if target.exists():
-                os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                if target.exists():
+                    os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        # The caller knows nothing of the temporary file; and a full disk names no file at all.
+        error.filename, error.filename2 = os.fspath(path), None
         raise
     if os.name == "posix":
         directory = os.open(target.parent, os.O_RDONLY)

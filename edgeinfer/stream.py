@@ -135,7 +135,7 @@ class Stream:
         start = 0
         for name, shape in self._core.outputs:
             size = math.prod(shape)
-            found[name] = record[..., start : start + size].reshape(*record.shape[:-1], *shape)
+            found[name] = record[..., start : start + size].reshape((*record.shape[:-1], *shape))
             start += size
         return found
 

@@ -49,7 +49,9 @@ class Backend(Protocol):
 
     def session(self, shapes: Mapping[str, tuple[int, ...]]) -> Session: ...
 
-    def stepper(self, convert: Converter, states: StateLayout) -> StepEngine: ...
+    def stepper(self, convert: Converter, states: StateLayout, shape: tuple[int, ...]) -> StepEngine:
+        """``shape`` is that of a step's record (record_shape)."""
+        ...
 
     def placement(self) -> dict[str, str]:
         """Which code runs each node: native, numpy or onnxruntime."""

@@ -26,7 +26,7 @@ from ..plan import (
     aligned_empty,
     lower,
 )
-from .base import Converter, StateLayout, into_record, record_shape
+from .base import Converter, StateLayout, into_record
 
 ISA_VARIABLE = "EDGEINFER_ISA"
 _MAX_IO = 56
@@ -67,10 +67,9 @@ class NativeBackend:
         plan = self._plan(bound)
         return NativeSession(_program(plan, self.isa), plan, bound)
 
-    def stepper(self, convert: Converter, states: StateLayout) -> Stepper | SegmentedStepper:
+    def stepper(self, convert: Converter, states: StateLayout, shape: tuple[int, ...]) -> Stepper | SegmentedStepper:
         step, plan = self._prepared.step, self._step_plan
         assert step is not None and plan is not None
-        shape = record_shape(step.output_shapes)
         program = _program(plan, self.isa)
         if plan.all_native:
             return Stepper(
@@ -201,8 +200,8 @@ class SegmentedStepper:
         ys = np.empty((len(xs), *self._shape), np.float32)
         before = self._state.copy()
         try:
-            for step, item in enumerate(xs):
-                ys[step] = self._advance(item)
+            for step in range(len(xs)):
+                ys[step] = self._advance(xs[step : step + 1])  # an array even where an item is a number
                 self._state, self._next = self._next, self._state
         except BaseException:
             self._state[:] = before

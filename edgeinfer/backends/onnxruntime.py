@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,6 +44,10 @@ class OnnxRuntimeBackend:
         self.inputs = tuple(_info(item) for item in self._session.get_inputs())
         self.outputs = tuple(_info(item) for item in self._session.get_outputs())
         self._pairs = tuple(state_pairs)
+        for pair in self._pairs:
+            for name, known, what in zip(pair, (self.inputs, self.outputs), ("input", "output"), strict=True):
+                if name not in {info.name for info in known}:
+                    raise ModelFormatError(f'metadata edgeinfer.spec: states: the graph has no {what} "{name}"')
 
     def session(self, shapes: Mapping[str, tuple[int, ...]]) -> OnnxRuntimeBackend:
         """The same session takes every shape."""
@@ -50,6 +55,11 @@ class OnnxRuntimeBackend:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         names = [info.name for info in self.outputs]
+        for name, array in feeds.items():
+            if not array.size:  # ONNX Runtime ends the process on an empty sequence
+                raise InputError(
+                    f'input "{name}": ONNX Runtime takes no empty arrays, got {list(array.shape)}', name=name
+                )
         try:
             return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
         except Exception as error:
@@ -64,14 +74,14 @@ class OnnxRuntimeBackend:
             found.append(State(source, target, np.zeros(shape, by_name[source].dtype), in_file=True))
         return tuple(found)
 
-    def stepper(self, convert: Converter, states: StateLayout) -> OnnxRuntimeStepper:
+    def stepper(self, convert: Converter, states: StateLayout, shape: tuple[int, ...]) -> OnnxRuntimeStepper:
         if not all(state.in_file for state in states.states):
             raise StreamError(
                 "ONNX Runtime can stream only what the file gives as state inputs and outputs, "
                 "and this file has none for some of its recurrent nodes; "
                 'use backend="native", or export it in stream form'
             )
-        return OnnxRuntimeStepper(self, convert, states)
+        return OnnxRuntimeStepper(self, convert, states, shape)
 
     def placement(self) -> dict[str, str]:
         return {}
@@ -80,14 +90,16 @@ class OnnxRuntimeBackend:
 class OnnxRuntimeStepper:
     """One run per step: the state tensors go in and come out."""
 
-    def __init__(self, backend: OnnxRuntimeBackend, convert: Converter, states: StateLayout) -> None:
+    def __init__(
+        self, backend: OnnxRuntimeBackend, convert: Converter, states: StateLayout, shape: tuple[int, ...]
+    ) -> None:
         self._backend = backend
         self._convert = convert
         self._layout = states
         self._states = {state.input: state.initial for state in states.states}
         kept = {state.output for state in states.states}
         self._outputs = [info.name for info in backend.outputs if info.name not in kept]
-        self._shape: tuple[int, ...] | None = None
+        self._shape = shape
 
     def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
         y, states = self._advance(self._convert.checked(x), self._states, out)
@@ -97,32 +109,28 @@ class OnnxRuntimeStepper:
     def run(self, x: Any) -> np.ndarray:
         xs = self._convert.checked(x, many=True)
         states = self._states
-        rows = []
-        for item in xs:
-            y, states = self._advance(item, states, None)
-            rows.append(y)
+        ys = np.empty((len(xs), *self._shape), np.float32)
+        for step, item in enumerate(xs):
+            ys[step], states = self._advance(item, states, None)
         self._states = states
-        return np.stack(rows) if rows else np.empty((0, 0), np.float32)
+        return ys
 
     def _advance(
         self, x: np.ndarray, states: Mapping[str, np.ndarray], out: np.ndarray | None
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         found = self._backend.run({self._convert.name: x[None, None], **states})
         after = {state.input: found[state.output] for state in self._layout.states}
-        outputs = [_one_step(found[name]) for name in self._outputs]
-        shape = outputs[0].shape if len(outputs) == 1 else (sum(y.size for y in outputs),)
-        return into_record(outputs, out, shape), after
+        outputs = [found[name] for name in self._outputs]
+        if sum(y.size for y in outputs) != math.prod(self._shape):
+            shapes = [list(y.shape) for y in outputs]
+            raise StreamError(f"a step gives outputs of shapes {shapes}, the file declares {list(self._shape)}")
+        return into_record(outputs, out, self._shape), after
 
     def get_state(self) -> np.ndarray:
         return self._layout.pack(self._states)
 
     def set_state(self, state: np.ndarray) -> None:
         self._states = {name: view.copy() for name, view in self._layout.views(state).items()}
-
-
-def _one_step(y: np.ndarray) -> np.ndarray:
-    """Less the batch axis, and the time axis where there is one."""
-    return y[0, 0] if y.ndim > 2 and y.shape[1] == 1 else y[0]
 
 
 def _info(item: Any) -> ValueInfo:

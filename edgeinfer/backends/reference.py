@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..graph import BoundGraph, Prepared, StepGraph, bind
-from .base import Converter, StateLayout, into_record, record_shape
+from .base import Converter, StateLayout, into_record
 
 
 class ReferenceBackend:
@@ -26,9 +26,9 @@ class ReferenceBackend:
     def session(self, shapes: Mapping[str, tuple[int, ...]]) -> ReferenceSession:
         return ReferenceSession(bind(self._prepared.graph, shapes))
 
-    def stepper(self, convert: Converter, states: StateLayout) -> ReferenceStepper:
+    def stepper(self, convert: Converter, states: StateLayout, shape: tuple[int, ...]) -> ReferenceStepper:
         assert self._prepared.step is not None
-        return ReferenceStepper(self._prepared.step, convert, states)
+        return ReferenceStepper(self._prepared.step, convert, states, shape)
 
     def placement(self) -> dict[str, str]:
         return {node.name: "numpy" for node in self._prepared.graph.nodes}
@@ -63,12 +63,12 @@ class ReferenceSession:
 class ReferenceStepper:
     """One step at a time through a session bound to one step; the states are a dictionary of arrays."""
 
-    def __init__(self, step: StepGraph, convert: Converter, states: StateLayout) -> None:
+    def __init__(self, step: StepGraph, convert: Converter, states: StateLayout, shape: tuple[int, ...]) -> None:
         self._session = ReferenceSession(step.bound)
         self._step = step
         self._convert = convert
         self._layout = states
-        self._shape = record_shape(step.output_shapes)
+        self._shape = shape
         self._states = {state.input: state.initial for state in states.states}
 
     def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:

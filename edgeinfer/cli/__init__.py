@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from .. import __version__
 from ..errors import EdgeInferError
 from . import bench, demo, info, run, verify
-from .output import discard_output
+from .output import discard_output, visible
 
 ENTRY_POINTS = "edgeinfer.commands"
 _OWN = (run, info, verify, bench, demo)
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         discard_output()
         return 0
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return _fail(str(error) if error.filename is None else f"{error.filename or repr('')}: {error.strerror}")
     except MemoryError:
         return _fail("not enough memory")
     except EdgeInferError as error:
@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    print("edgeinfer: error:", " ".join(message.splitlines()), file=sys.stderr)
+    if sys.stderr is not None:  # else print would write to standard output
+        print("edgeinfer: error:", visible(" ".join(message.splitlines())), file=sys.stderr)
     return 3
 
 
@@ -117,10 +118,10 @@ def _added_command(name: str) -> Callable[[list[str]], int] | None:
 
 
 def _join_values(arguments: Sequence[str]) -> list[str]:
-    """``--values -5,6`` as ``--values=-5,6``: argparse would take the number for an option."""
+    """``--values -5,6`` as ``--values=-5,6``: argparse would take the value for an option."""
     joined: list[str] = []
     for argument in arguments:
-        if joined and joined[-1] == "--values" and argument[:1] == "-" and argument[1:2] in (*"0123456789.",):
+        if joined and joined[-1] == "--values" and argument[:1] == "-" and argument[:2] not in ("--", "-h"):
             joined[-1] = f"--values={argument}"
         else:
             joined.append(argument)

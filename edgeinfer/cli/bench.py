@@ -166,6 +166,8 @@ def _named(answer: Any) -> dict[str, np.ndarray]:
 def _round_size(stream: Stream, steps: Sequence[Any]) -> int:
     """How many steps make a round of about _ROUND_SECONDS; a warm-up that fills windows, too."""
     _time_loop(stream, steps, len(steps))
+    while stream.step(steps[0]) is None:  # a window that waits costs nothing yet
+        pass
     size = 16
     while True:
         spent = _time_loop(stream, steps, size) / 1e9

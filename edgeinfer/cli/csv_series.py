@@ -77,6 +77,8 @@ def find_column(where: str, header: Sequence[str], name: str | None, what: str) 
     """The index of the column ``name``. Raises PipelineError naming the columns that exist."""
     names = [cell.strip() for cell in header]
     listed = ", ".join(names)
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+        listed = f"{names[0]!r} alone, as commas separate the cells"
     if name is None:
         raise PipelineError(f"{where}: say which {what}; there are: {listed}", stage="csv", field=what)
     if names.count(name) > 1:

@@ -13,6 +13,7 @@ from .common import add_backend, add_model, add_parser, open_model
 from .output import fields, plural, say, say_json, table
 
 _LISTED = 6
+_LONGEST = 200
 _TEXT = """
 example:
   edgeinfer info demand.onnx
@@ -146,4 +147,5 @@ def _flat(key: str, value: Any) -> list[tuple[str, str]]:
         return [(key, f"{value:.6g}")]
     if isinstance(value, list):
         value = ", ".join(map(str, value[:_LISTED])) + (", …" if len(value) > _LISTED else "")
-    return [(key, str(value))]
+    text = str(value)
+    return [(key, text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")]

@@ -14,6 +14,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII_BLOCKS = "_.-=+*#@"
 _BAR = "█"
 _ASCII_BAR = "#"
+_ESCAPED = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 
 
 def say(text: str = "", end: str = "\n") -> None:
@@ -24,19 +25,27 @@ def say(text: str = "", end: str = "\n") -> None:
     if sys.stdout is None:
         return
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    text = text.encode(encoding, "backslashreplace").decode(encoding)
+    text = visible(text).encode(encoding, "backslashreplace").decode(encoding)
     try:
         sys.stdout.write(text + end)
         sys.stdout.flush()
     except BrokenPipeError:
         discard_output()
-    except OSError:
+    except OSError as error:
         discard_output()
+        error.filename = "standard output"
         raise
+
+
+def visible(text: str) -> str:
+    """Control characters escaped, but for line ends: a text or a file must not steer the terminal."""
+    return text.translate(_ESCAPED)
 
 
 def discard_output() -> None:
     """Lead standard output nowhere, what is still buffered included, so that leaving does not fail."""
+    if sys.stdout is None:
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, sys.stdout.fileno())
@@ -45,8 +54,16 @@ def discard_output() -> None:
 
 
 def say_json(data: Any, indent: int | None = 2) -> None:
-    """Print one JSON object. NaN and infinities become null."""
-    say(json.dumps(_plain(data), ensure_ascii=False, indent=indent))
+    """Print one JSON object."""
+    say(json_text(data, indent))
+
+
+def json_text(data: Any, indent: int | None = None) -> str:
+    """Data as JSON that standard output can show. NaN and infinities become null."""
+    plain = _plain(data)
+    text = json.dumps(plain, ensure_ascii=False, indent=indent)
+    # What printing would escape, in a text or for an encoding, has to be escaped as JSON does it.
+    return text if _can_show(visible(text)) and visible(text) == text else json.dumps(plain, indent=indent)
 
 
 def _plain(value: Any) -> Any:

@@ -99,7 +99,11 @@ class Pipes:
             received = self._received
             wake, patience = ([self._wake], None) if received is None else ([], _GRACE)
             if select.select(wake, [target], [], patience)[1]:
-                data = data[os.write(target, data[:_WRITE]) :]
+                try:
+                    data = data[os.write(target, data[:_WRITE]) :]
+                except OSError as error:
+                    error.filename = "standard output"
+                    raise
             elif received is not None:
                 raise Stopped(received)
             self._drain()

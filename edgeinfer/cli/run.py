@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -99,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     if args.stream:
         if task is None or args.mode is not None:
             return _stream_raw(args, model)
-        app = pipeline(model)
+        app = _pipeline(args, model)
         _check_options(args, app)
         answer, state = pipeline_answers(
             app, column=args.column, time=args.time, horizon=args.horizon, top=args.top or 1, as_json=args.json
@@ -112,12 +111,20 @@ def run(args: argparse.Namespace) -> int:
             stage="task",
             field="task",
         )
-    app = pipeline(model)
+    app = _pipeline(args, model)
     _check_data(args, app)
     _check_options(args, app)
     if isinstance(app, Forecaster):
         return _run_forecast(args, app)
     return _run_classify(args, app) if isinstance(app, Classifier) else _run_next_token(args, app)
+
+
+def _pipeline(args: argparse.Namespace, model: Model) -> Pipeline:
+    """The model's pipeline; what is wrong in the metadata is said with the file's name."""
+    try:
+        return pipeline(model)
+    except PipelineError as error:
+        raise PipelineError(f"{args.model}: {error}", stage=error.stage, field=error.field) from None
 
 
 def _check_usage(args: argparse.Namespace) -> None:
@@ -269,7 +276,11 @@ def _run_npz(model: Model, source: str, target: str, as_json: bool) -> int:
     names = [value.name for value in model.outputs]
     names += [state.output for state in model.states if state.in_file and state.output]
     outputs = dict(zip(names, model.run(names, feeds), strict=True))
-    Path(target).write_bytes(_npz_bytes(outputs))
+    try:
+        Path(target).write_bytes(_npz_bytes(outputs))
+    except OSError as error:
+        error.filename = target  # a full disk does not say where
+        raise
     shapes = {name: {"dtype": y.dtype.name, "shape": list(y.shape)} for name, y in outputs.items()}
     if as_json:
         say_json({**identity(model), "out": target, "outputs": shapes})
@@ -282,15 +293,18 @@ def _run_npz(model: Model, source: str, target: str, as_json: bool) -> int:
 
 def _read_npz(path: str) -> dict[str, np.ndarray]:
     """The arrays of an .npz file. Raises InputError where it is none; pickled objects are never loaded."""
+    with open(path, "rb") as file:
+        data = file.read()
+    if data[:6] == b"\x93NUMPY":
+        raise InputError(f"{path}: not an .npz file of named arrays, but a single array")
+    if data[:2] != b"PK":
+        raise InputError(f"{path}: not an .npz file: expected it to begin with b'PK', got {data[:4]!r}")
     try:
-        with open(path, "rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise InputError(f"{path}: not an .npz file of named arrays, but a single array")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, InputError):
-            raise
+    except MemoryError:
+        raise
+    except Exception as error:  # zip members fail in as many ways as there are compressions
         raise InputError(f"{path}: not an .npz file of plain arrays: {error}") from None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import signal
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from ..model import Model
 from ..pipeline import Classification, Classifier, Forecaster, Generator, Pipeline
 from ..snapshot import write_atomically
 from ..stream import Stream
-from .output import discard_output, number, numbers
+from .output import discard_output, json_text, number, numbers
 from .pipes import Pipes, Stopped
 from .rows import SeriesRows, parse_step, parse_text
 
@@ -43,7 +43,8 @@ def serve(answer: Answer, state: State, path: str | None) -> int:
     on SIGTERM (then 0 is returned), on SIGINT (130), when the reader goes away, and, as of the last good line,
     before a bad one raises. Raises StreamError, the file untouched, where it is damaged or another model's.
     """
-    target = None if path is None else Path(path).resolve()
+    # Not Path.resolve(), which raises RuntimeError for a link to itself.
+    target = None if path is None else Path(os.path.realpath(path))
     if target is not None:
         try:
             state.restore(target.read_bytes())
@@ -180,4 +181,4 @@ def raw_answers(model: Model, stream: Stream, as_json: bool) -> Answer:
 
 
 def _json(**fields: Any) -> str:
-    return json.dumps(fields, ensure_ascii=False)
+    return json_text(fields)

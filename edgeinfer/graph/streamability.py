@@ -59,7 +59,9 @@ def find_streamability(graph: Graph, state_inputs: Collection[str]) -> Streamabi
     # batch first, as Keras has it, or time first, which only a recurrent node can tell; the batch must be free or 1
     free = [not isinstance(d, int) for d in info.shape[:2]]
     recurrent = any(node.op_type in STATE_INPUTS for node in graph.nodes)
-    candidates = [axis for axis in ((1, 0) if recurrent else (1,)) if free[axis] and (free[1 - axis] or info.shape[1 - axis] == 1)]
+    candidates = [
+        axis for axis in ((1, 0) if recurrent else (1,)) if free[axis] and (free[1 - axis] or info.shape[1 - axis] == 1)
+    ]
     if not candidates:
         return Streamability(False, f"{what} has its time axis or its batch fixed")
     reasons = []
@@ -100,8 +102,15 @@ def _follow(graph: Graph, info: ValueInfo, axis: int) -> dict[str, int]:
         except NotCausalError as error:
             raise NotCausalError(f"{node.where}: {error}") from None
         times.update(zip((name for name in node.outputs if name), outs, strict=False))
-    found = {info.name: times.get(info.name) for info in graph.outputs}
-    return {name: LAST if time is None else time for name, time in found.items()}
+    found = {}
+    for output in graph.outputs:
+        time = times.get(output.name)
+        found[output.name] = LAST if time is None else time
+        shape = first.values[output.name].shape
+        batch = 1 if time == 0 else 0
+        if len(shape) <= batch or shape[batch] != 1:
+            raise NotCausalError(f'output "{output.name}" has no batch axis')
+    return found
 
 
 def _check_constants(node: Node, times: list[Time], first: BoundGraph, second: BoundGraph) -> None:

@@ -26,6 +26,8 @@ from .fields import (
 )
 from .series import Moment, SeriesFeatures, Values
 
+# A horizon without end would be computed until memory is full.
+MAX_HORIZON = 1 << 20
 _SNAPSHOT_KIND = "forecast"
 _KEYS = ("horizon", "recursive", "base", "center", "scale")
 
@@ -84,6 +86,8 @@ class ForecastRule:
                 stage="forecast",
                 field="horizon",
             )
+        if horizon > MAX_HORIZON:
+            raise wrong("forecast", "horizon", f"at most {MAX_HORIZON} steps", horizon)
         return horizon
 
     def apply(self, outputs: npt.NDArray[np.float32], base: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
@@ -228,14 +232,21 @@ class ForecastStream:
         horizon = rule.check_horizon(horizon)
         if self._output is None or self._series.count <= self._forecaster.warmup:
             return None
-        values = self._next_values()
+        blocks = [self._next_values()]
         twin = self._fork() if horizon > rule.horizon else self
-        while values.size < horizon:
-            block = values[values.size - rule.horizon :]
-            for value, moment in zip(block, twin._times(rule.horizon) or [None] * rule.horizon, strict=True):
+        while len(blocks) * rule.horizon < horizon:
+            if not np.isfinite(blocks[-1]).all():
+                step = (len(blocks) - 1) * rule.horizon + int(np.argmin(np.isfinite(blocks[-1]))) + 1
+                beyond = f"step {step} of {horizon} is beyond the range of float32 and cannot be fed back"
+                raise PipelineError(
+                    f"forecast: horizon: {beyond}",
+                    stage="forecast",
+                    field="horizon",
+                )
+            for value, moment in zip(blocks[-1], twin._times(rule.horizon) or [None] * rule.horizon, strict=True):
                 twin._push(float(value), moment)
-            values = np.concatenate([values, twin._next_values()])
-        return Forecast(values[:horizon], self._times(horizon))
+            blocks.append(twin._next_values())
+        return Forecast(np.concatenate(blocks)[:horizon], self._times(horizon))
 
     def snapshot(self) -> bytes:
         """All that the next step depends on."""

@@ -123,6 +123,8 @@ class SeriesFeatures:
     def check_values(self, values: Values) -> npt.NDArray[np.float64]:
         """``values`` as float64 [N], N ≥ 1, all finite; else PipelineError."""
         try:
+            if np.iscomplexobj(values):
+                raise TypeError("they are complex")
             array = np.asarray(values, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise refused("values", f"values: expected numbers: {error}") from None

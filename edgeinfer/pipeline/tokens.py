@@ -95,8 +95,10 @@ class TokenStream:
         encoded = self._tokens.encoder.encode(text)
         before = self._stream.snapshot()
         latest = self._latest
+        window = self._tokens._window
+        ids = encoded.ids if window is None else encoded.ids[-window.length :]  # all that is left after the last
         try:
-            for token in encoded.ids.astype(self._tokens._dtype):
+            for token in ids.astype(self._tokens._dtype):
                 output = self._stream.step(token.item())
                 latest = None if output is None else self._tokens.check(output)
         except BaseException:

@@ -8,7 +8,20 @@ from typing import Any
 
 from ...kernels.twins.linear import TWINS, reduced_axes
 from ..ir import Node, Value
-from .registry import LAST, Ins, NotCausalError, Op, Time, axis_in, broadcast, combine, integers, need, numeric, same_dtype
+from .registry import (
+    LAST,
+    Ins,
+    NotCausalError,
+    Op,
+    Time,
+    axis_in,
+    broadcast,
+    combine,
+    integers,
+    need,
+    numeric,
+    same_dtype,
+)
 
 
 def _matmul(node: Node, ins: Ins) -> list[Value]:
@@ -90,6 +103,8 @@ def _reduce(node: Node, ins: Ins) -> list[Value]:
     x = need(ins[0])
     numeric(node, [x])
     axes = _axes(node, ins)
+    if node.op_type in ("ReduceMax", "ReduceMean", "ReduceMin") and any(x.shape[i] == 0 for i in axes):
+        raise node.malformed(f"nothing to reduce in {list(x.shape)}")
     if node.attributes["keepdims"]:
         return [Value(x.dtype, tuple(1 if i in axes else d for i, d in enumerate(x.shape)))]
     return [Value(x.dtype, tuple(d for i, d in enumerate(x.shape) if i not in axes))]

@@ -17,7 +17,7 @@ def identity(attributes: Attributes, x: np.ndarray, *_: np.ndarray | None) -> tu
 
 
 def transpose(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
-    return (np.transpose(x, attributes["perm"]),)
+    return (np.transpose(x, attributes["perm"] or None),)
 
 
 def reshape(attributes: Attributes, x: np.ndarray, shape: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -24,12 +24,16 @@ def gemm(attributes: Attributes, a: np.ndarray, b: np.ndarray, c: np.ndarray | N
 
 
 def softmax(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    if not x.size:
+        return (x,)
     axis = attributes["axis"]
     e = np.exp(x - x.max(axis=axis, keepdims=True))
     return ((e / e.sum(axis=axis, keepdims=True)).astype(x.dtype),)
 
 
 def log_softmax(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    if not x.size:
+        return (x,)
     axis = attributes["axis"]
     shifted = x - x.max(axis=axis, keepdims=True)
     return ((shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))).astype(x.dtype),)

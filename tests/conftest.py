@@ -1,0 +1,21 @@
+"""Fixtures that every folder of tests can ask for."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgeinfer.kernels import native
+
+
+@pytest.fixture(params=native.core_names())
+def isa(request: pytest.FixtureRequest) -> str:
+    """Every instruction set of the C core that this CPU can run."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(params=["native", "reference", "onnxruntime"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Every backend."""
+    name: str = request.param
+    return name
