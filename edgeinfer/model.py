@@ -15,7 +15,7 @@ import numpy as np
 from .backends import Backend, Session, choose
 from .backends.base import Converter, StateLayout, record_shape
 from .errors import InputError, ModelFormatError, ModelLoadError, StreamError
-from .graph import Prepared, State, ValueInfo, macs
+from .graph import Prepared, State, ValueInfo, macs, window_axis
 from .onnx_file import read_model
 from .spec import MAX_WINDOW, SPEC_KEY, Spec, Window
 from .stream import StepCore, Stream, WindowCore
@@ -203,6 +203,13 @@ class Model:
             return self.spec.mode
         if any(state.in_file for state in self.states):
             return "stream"
+        if len(self.inputs) != 1:
+            raise StreamError(f"a stream steps over one input, the model has {[i.name for i in self.inputs]}")
+        if self._prepared is not None and not self._prepared.streamability.streams:
+            raise StreamError(
+                f"the model cannot stream: {self._prepared.streamability.reason}; "
+                "model.stream(mode='window', window=N) recomputes the last N inputs at every step"
+            )
         raise StreamError(
             "the file does not say how the model was trained, so choose: model.stream(mode='stream') carries the state "
             "from step to step, right for a model trained to carry it; model.stream(mode='window', window=N) "
@@ -240,15 +247,16 @@ class Model:
         if not self.outputs:
             raise StreamError("the model has no output besides its states")
         (info,) = self.inputs
-        axis = max(1, self._prepared.streamability.time_axis) if self._prepared else 1
-        if self._prepared and self._prepared.streamability.streams:
-            axis = self._prepared.streamability.time_axis
+        axis = 1
+        if self._prepared:
+            found = self._prepared.streamability
+            axis = found.time_axis if found.streams else window_axis(self._prepared.graph, info)
         if len(info.shape) <= axis:
             raise StreamError(f'input "{info.name}" {list(info.shape)} has no time axis to take a window of')
         fixed = info.shape[axis]
         if length is None:
             length = spec_window.length if spec_window else fixed if isinstance(fixed, int) else None
-        if not isinstance(length, int) or not 1 <= length <= MAX_WINDOW:
+        if not isinstance(length, int) or isinstance(length, bool) or not 1 <= length <= MAX_WINDOW:
             raise StreamError(
                 f"window: expected how many inputs the model looks at, from 1 to {MAX_WINDOW}, got {length!r}"
             )
@@ -268,6 +276,8 @@ class Model:
             times = self._prepared.streamability.output_times
             return {o.name: times[o.name] for o in self.outputs}
         name = info.shape[axis]
+        if axis == 0 and isinstance(name, int):
+            return {o.name: 0 if len(o.shape) > 2 and o.shape[0] == name else -1 for o in self.outputs}
         return {o.name: o.shape.index(name) if isinstance(name, str) and name in o.shape else -1 for o in self.outputs}
 
     def _single(self, x: Any) -> dict[str, Any]:

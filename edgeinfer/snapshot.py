@@ -45,6 +45,8 @@ def decode(data: bytes, kind: str, model_sha256: str) -> dict[str, np.ndarray]:
 
     Raises StreamError where the bytes are not a snapshot, are damaged, are of another version, model or kind.
     """
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise StreamError(f"not a snapshot: expected bytes, got {type(data).__name__}")
     data = bytes(data)
     if data[:4] != MAGIC:
         raise StreamError(f"not a snapshot: expected it to begin with {MAGIC!r}, got {data[:4]!r}")

@@ -38,9 +38,10 @@ def choose_isa(wanted: str | None = None) -> str:
     Raises ModelLoadError where this machine or build lacks it.
     """
     names = core_names()
+    asked_by = "isa" if wanted else ISA_VARIABLE
     wanted = wanted or os.environ.get(ISA_VARIABLE) or names[0]
     if wanted not in names:
-        raise ModelLoadError(f"{ISA_VARIABLE}: expected one of {', '.join(names)} on this machine, got {wanted!r}")
+        raise ModelLoadError(f"{asked_by}: expected one of {', '.join(names)} on this machine, got {wanted!r}")
     return wanted
 
 

@@ -63,9 +63,13 @@ def open_stream(args: argparse.Namespace, model: Model, scalar: bool = False) ->
     try:
         return model.stream(mode=args.mode, window=args.window, scalar=scalar)
     except StreamError as error:
-        if args.mode is not None:
+        says = model.spec is not None and model.spec.mode is not None
+        if args.mode is not None or says or len(model.inputs) != 1:
             raise
-        raise StreamError(f"{error}; here: --mode stream, or --mode window --window N") from None
+        ways = (
+            "--mode stream, or --mode window --window N" if model.describe()["streams"] else "--mode window --window N"
+        )
+        raise StreamError(f"{error}; here: {ways}") from None
 
 
 def positive_int(text: str) -> int:

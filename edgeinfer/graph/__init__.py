@@ -9,7 +9,7 @@ from .ir import Graph, Node, Value, ValueInfo
 from .ops import LAST
 from .prepare import Prepared, StepGraph, macs, prepare
 from .states import State
-from .streamability import Streamability
+from .streamability import Streamability, window_axis
 
 __all__ = [
     "LAST",
@@ -27,4 +27,5 @@ __all__ = [
     "fuse",
     "macs",
     "prepare",
+    "window_axis",
 ]

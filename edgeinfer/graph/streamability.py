@@ -20,6 +20,8 @@ from .ops.recurrent import STATE_INPUTS
 
 # Two lengths that no real dimension has, to tell what depends on the number of steps.
 _PROBES = (7919, 7907)
+# Two sizes for the first two axes, to tell which of them arrives where a node has its time.
+_AXIS_PROBES = (101, 103)
 # What these take besides the data is a shape or a range, which their own time rule judges.
 _SHAPE_ARGUMENTS = frozenset({"Expand", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Unsqueeze"})
 
@@ -84,6 +86,25 @@ def step_shapes(graph: Graph, time_axis: int, steps: int, data_input: str) -> di
             shape = (*shape[:time_axis], steps, *shape[time_axis + 1 :])
         shapes[info.name] = shape
     return shapes
+
+
+def window_axis(graph: Graph, info: ValueInfo) -> int:
+    """The axis of an input that the first recurrent node takes for time: 0 or 1; 1 where none tells."""
+    if len(info.shape) < 2:
+        return 1
+    lengths = [d if isinstance(d, int) else probe for d, probe in zip(info.shape[:2], _AXIS_PROBES, strict=True)]
+    symbols = {d: length for d, length in zip(info.shape[:2], lengths, strict=True) if isinstance(d, str)}
+    shapes = {
+        i.name: tuple(d if isinstance(d, int) else symbols.get(d or "", 1) for d in i.shape) for i in graph.inputs
+    }
+    shapes[info.name] = (*lengths, *shapes[info.name][2:])
+    try:
+        bound = bind(graph, shapes)
+    except ModelLoadError:
+        return 1
+    times = (bound.values[n.node.inputs[0]].shape[0] for n in bound.nodes if n.node.op_type in STATE_INPUTS)
+    time = next(times, lengths[1])
+    return 0 if time == lengths[0] != lengths[1] else 1
 
 
 def _follow(graph: Graph, info: ValueInfo, axis: int) -> dict[str, int]:

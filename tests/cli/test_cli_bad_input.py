@@ -81,6 +81,13 @@ def test_a_column_that_is_there_twice_is_refused(csv: Callable[..., str]) -> Non
     assert csv("y,y\n1,2\n", "--column", "y", model="sum.onnx") == "bad.csv: column 'y' is there twice"
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_csv_with_other_separators_is_told_apart_from_a_missing_column(csv: Callable[..., str], mark: str) -> None:
+    header = f"hour{mark}load"
+    message = csv(f"{header}\n2024-03-01 00:00{mark}5\n")
+    assert f"no column 'load'; there are: {header!r} alone, as commas separate the cells" in message
+
+
 def test_an_empty_csv_is_refused(csv: Callable[..., str]) -> None:
     assert csv("") == "bad.csv: empty: expected a header and rows"
 
@@ -134,6 +141,12 @@ def test_a_text_model_given_numbers_is_refused(command: Command, files: Path, mo
     data = "5,6" if option == "--values" else files / "history.csv"
     message = refused(command, "run", files / model, option, data)
     assert f"expected --text or --input, got {option}" in message
+
+
+@pytest.mark.parametrize("horizon", ["1000000", "99999999999999999999"])
+def test_a_horizon_that_outgrows_float32_is_refused(command: Command, files: Path, horizon: str) -> None:
+    message = refused(command, "run", files / "sum.onnx", "--values", "5,6", "--horizon", horizon)
+    assert "--values: forecast: horizon: " in message
 
 
 def test_a_forecast_model_given_text_is_refused(command: Command, files: Path) -> None:
@@ -202,7 +215,7 @@ def test_a_missing_data_file_is_named(command: Command, files: Path, option: str
     assert message == f"{files / 'gone'}: No such file or directory"
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a model", b"hello world, this is text\n" * 20])
+@pytest.mark.parametrize("content", [b"", b"junk \x00", b"PK\x03\x04 not a model", b"hello world, this is text\n" * 20])
 def test_a_file_that_is_not_onnx_is_refused(command: Command, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.onnx"
     path.write_bytes(content)
@@ -224,7 +237,7 @@ def test_a_truncated_model_is_refused(command: Command, tmp_path: Path) -> None:
 def test_metadata_that_is_wrong_is_named(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(sentiment_model(postprocessing={"labels": "positive"}))
-    assert "classify: labels: expected a list" in refused(command, "run", path, "--text", "good")
+    assert f"{path}: classify: labels: expected a list" in refused(command, "run", path, "--text", "good")
 
 
 @pytest.mark.parametrize(
@@ -247,17 +260,47 @@ def test_arrays_that_do_not_fit_are_refused(
     assert not out.exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"x,y\n1,2\n", b"PK\x03\x04broken", b"\x93NUMPY\x01\x00"])
+@pytest.mark.parametrize("content", [b"", b"junk \x00", b"x,y\n1,2\n", b"PK\x03\x04broken", b"\x93NUMPY\x01\x00"])
 def test_a_file_that_is_no_npz_is_refused(command: Command, files: Path, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "in.npz").write_bytes(content)
     message = refused(command, "run", files / "plain.onnx", "--npz", tmp_path / "in.npz", "--out", tmp_path / "o.npz")
     assert "not an .npz file" in message
+    assert "pickle" not in message  # NumPy's own words recommend to load what is unsafe
+
+
+def test_empty_arrays_are_refused_where_onnxruntime_would_end_the_process(
+    command: Command, files: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    np.savez(tmp_path / "in.npz", x=np.zeros((1, 0, 2), np.float32))
+    arguments = ("--npz", tmp_path / "in.npz", "--out", tmp_path / "o.npz", "--backend", "onnxruntime")
+    message = refused(command, "run", files / "plain.onnx", *arguments)
+    assert message == 'input "x": ONNX Runtime takes no empty arrays, got [1, 0, 2]'
 
 
 def test_pickled_objects_are_never_loaded(command: Command, files: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "in.npz", x=np.array([{"a": 1}], dtype=object))
     message = refused(command, "run", files / "plain.onnx", "--npz", tmp_path / "in.npz", "--out", tmp_path / "o.npz")
     assert "not an .npz file of plain arrays" in message
+
+
+def test_a_member_that_cannot_be_unpacked_is_refused(command: Command, files: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "in.npz", x=np.zeros((1, 1, 2), np.float32))
+    data = bytearray((tmp_path / "in.npz").read_bytes())
+    data[data.index(b"PK\x01\x02") + 10] = 99  # a compression that nobody knows
+    (tmp_path / "in.npz").write_bytes(data)
+    message = refused(command, "run", files / "plain.onnx", "--npz", tmp_path / "in.npz", "--out", tmp_path / "o.npz")
+    assert "in.npz: not an .npz file of plain arrays" in message
+
+
+def test_a_full_disk_under_the_output_is_named(command: Command, files: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "in.npz", x=np.zeros((1, 1, 2), np.float32))
+    message = refused(command, "run", files / "plain.onnx", "--npz", tmp_path / "in.npz", "--out", "/dev/full")
+    assert "/dev/full: No space left on device" in message
+
+
+def test_an_empty_file_name_is_one_clear_line(command: Command) -> None:
+    assert refused(command, "info", "") == "'': No such file or directory"
 
 
 def test_an_output_folder_that_is_missing_is_named(command: Command, files: Path, tmp_path: Path) -> None:

@@ -103,6 +103,40 @@ def test_verify_finds_one_flipped_weight(command: Command, tmp_path: Path) -> No
     assert command("verify", path).status == 1
 
 
+@pytest.mark.parametrize("outputs", [{}, {"y": np.zeros((0, 1), np.float32)}], ids=["none", "empty"])
+def test_verify_does_not_pass_on_goldens_that_hold_no_answer(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outputs: dict[str, np.ndarray]
+) -> None:
+    monkeypatch.setattr("edgeinfer.cli.verify.available", lambda: ("reference",))
+    path = tmp_path / "m.onnx"
+    path.write_bytes(models.sum_model(goldens=[models.golden("hollow", {"x": np.zeros((1, 2, 1))}, outputs)]))
+    result = command("verify", path)
+    assert result.status == 1 and "nothing to compare" in result.out
+
+
+def test_a_golden_that_does_not_fit_the_model_is_named(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    wrong = models.golden("skewed", {"z": np.zeros((1, 2, 1))}, {"y": np.zeros((1, 1))})
+    path.write_bytes(models.sum_model(goldens=[wrong]))
+    result = command("verify", path)
+    assert result.status == 3
+    assert result.err.startswith(f"edgeinfer: error: {path}: case 'skewed': input \"z\"")
+
+
+def test_info_shortens_what_would_fill_the_screen(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(models.sum_model(provenance={"recipe": "a" * 10_000}))
+    assert "a" * 150 in command("info", path).out
+    assert "a" * 250 not in command("info", path).out
+    assert command("info", path, "--json").json["spec"]["provenance"]["recipe"] == "a" * 10_000
+
+
+def test_a_window_that_waits_is_full_before_its_steps_are_timed() -> None:
+    stream = edgeinfer.load(models.sum_model(window={"length": 600, "start": "wait"})).stream()
+    measure([stream], [1.0] * 4, 0.01)
+    assert stream.step(1.0) is not None
+
+
 def test_verify_without_goldens_compares_backends(command: Command, files: Path) -> None:
     found = command("verify", files / "demand.onnx", "--json")
     assert found.json["answers"] == len(found.json["backends"])

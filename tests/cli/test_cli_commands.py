@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -132,12 +133,14 @@ def test_a_full_disk_is_one_line(files: Path) -> None:
         command = [sys.executable, "-m", "edgeinfer", "info", str(files / "sum.onnx")]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=files, check=False)
     assert done.returncode == 3
-    assert done.stderr == "edgeinfer: error: [Errno 28] No space left on device\n"
+    assert done.stderr == "edgeinfer: error: standard output: No space left on device\n"
 
 
 def test_closed_standard_streams_are_no_error(files: Path) -> None:
-    for arguments in (f"info {files / 'sum.onnx'}", f"run {files / 'sum.onnx'} --stream"):
-        command = f"{sys.executable} -m edgeinfer {arguments} <&- >&-"
+    (files / "rows").write_text("5\n6\n")
+    stream = f"run {files / 'sum.onnx'} --stream"
+    for arguments in (f"info {files / 'sum.onnx'} <&-", f"{stream} <&-", f"{stream} <rows"):
+        command = f"{sys.executable} -m edgeinfer {arguments} >&-"
         done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, cwd=files, check=False)
         assert (done.returncode, done.stderr) == (0, "")
 
@@ -148,6 +151,31 @@ def test_characters_that_a_terminal_lacks_are_escaped(files: Path) -> None:
     done = subprocess.run(command, capture_output=True, env=environment, cwd=files, check=False)
     assert done.returncode == 0, done.stderr
     assert b"\\u65e5\\u672c" in done.stdout
+
+
+def test_an_error_is_never_printed_among_the_answers(files: Path) -> None:
+    command = f"{sys.executable} -m edgeinfer run {files / 'sum.onnx'} --values x 2>&-"
+    done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, cwd=files, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_json_stays_json_in_an_encoding_that_lacks_characters(files: Path, stream: bool) -> None:
+    text = ["--stream"] if stream else ["--text", "naïve 日本 😀"]
+    command = [sys.executable, "-m", "edgeinfer", "run", str(files / "sentiment.onnx"), *text, "--json"]
+    environment = {"PYTHONIOENCODING": "ascii", "PYTHONPATH": ":".join(sys.path)}
+    feed = "naïve 日本 😀\n".encode()
+    done = subprocess.run(command, input=feed, capture_output=True, env=environment, cwd=files, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["unknown"] == ["naïve", "日本", "😀"]
+
+
+def test_control_characters_do_not_reach_the_terminal(command: Command, files: Path) -> None:
+    text = "good \x1b[31mfilm\x07"
+    shown = command("run", files / "sentiment.onnx", "--text", text).out
+    assert "\x1b" not in shown and r"\x1b" in shown and r"\x07" in shown
+    assert command("run", files / "sentiment.onnx", "--text", text, "--json").json["text"] == text
+    assert "\x1b" not in command("info", "\x1b[31m").err
 
 
 def test_importing_the_command_loads_no_training_stack(files: Path) -> None:
@@ -181,4 +209,5 @@ def test_a_table_aligns_its_columns() -> None:
 def test_values_after_the_option_may_be_negative() -> None:
     assert cli._join_values(["run", "--values", "-1,2", "--json"]) == ["run", "--values=-1,2", "--json"]
     assert cli._join_values(["run", "--values", "-.5"]) == ["run", "--values=-.5"]
+    assert cli._join_values(["run", "--values", "-inf,1"]) == ["run", "--values=-inf,1"]
     assert cli._join_values(["run", "--values", "--json"]) == ["run", "--values", "--json"]

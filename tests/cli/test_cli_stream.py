@@ -99,6 +99,19 @@ def test_a_recursive_stream_goes_further(command: Command, files: Path, feed: Fe
     assert out.splitlines() == ["waiting", "11.0,17.0,28.0", "7.0,8.0,15.0"]
 
 
+def test_a_recursive_stream_that_outgrows_float32_names_the_step(command: Command, files: Path, feed: Feed) -> None:
+    feed("5\n6\n")
+    result = command("run", files / "sum.onnx", "--stream", "--horizon", "1000")
+    assert result.status == 3
+    assert "row 2: forecast: horizon: step " in result.err and "beyond the range of float32" in result.err
+
+
+def test_an_answer_beyond_float32_is_null_in_json(command: Command, files: Path, feed: Feed) -> None:
+    feed("3e38\n3e38\n")
+    result = command("run", files / "sum.onnx", "--stream", "--json")
+    assert '"values": [null]' in result.out.splitlines()[1]
+
+
 def test_a_longer_horizon_is_refused_before_the_first_row(command: Command, files: Path, feed: Feed) -> None:
     feed("")
     result = command("run", files / "demand.onnx", "--stream", "--horizon", "4")
@@ -260,13 +273,31 @@ def test_a_state_that_does_not_fit_is_refused_and_left_as_it_was(
     assert state.read_bytes() == before
 
 
+def test_a_state_cut_off_in_its_head_is_called_corrupt(
+    command: Command, files: Path, feed: Feed, tmp_path: Path
+) -> None:
+    (tmp_path / "state").write_bytes(b"EISN\x01\x00")
+    feed("5\n")
+    result = command("run", files / "sum.onnx", "--stream", "--state", tmp_path / "state")
+    assert result.status == 3 and "the snapshot is corrupt: it ends after 6 bytes" in result.err
+
+
 def test_a_state_that_cannot_be_written_is_known_at_once(
     command: Command, files: Path, feed: Feed, tmp_path: Path
 ) -> None:
     feed("5\n6\n")
     result = command("run", files / "sum.onnx", "--stream", "--state", tmp_path / "gone" / "state")
-    assert result.status == 3 and "No such file or directory" in result.err
-    assert result.out == ""
+    assert (result.status, result.out) == (3, "")
+    assert result.err == f"edgeinfer: error: {tmp_path / 'gone' / 'state'}: No such file or directory\n"
+
+
+def test_a_state_that_is_a_link_to_itself_is_one_line(
+    command: Command, files: Path, feed: Feed, tmp_path: Path
+) -> None:
+    (tmp_path / "state").symlink_to("state")
+    feed("5\n")
+    result = command("run", files / "sum.onnx", "--stream", "--state", tmp_path / "state")
+    assert (result.status, result.out) == (3, "") and "symbolic links" in result.err
 
 
 def test_each_answer_comes_before_the_next_row_is_sent(files: Path, start: Start) -> None:

@@ -12,6 +12,7 @@ from models import demand_model, next_word_model, sum_model
 import edgeinfer
 from edgeinfer.errors import PipelineError, StreamError
 from edgeinfer.pipeline import Forecaster, pipeline
+from edgeinfer.pipeline.forecaster import MAX_HORIZON
 
 # Another order of summation in float32, times a scale of 10 on values around 100.
 SUM_TOLERANCE = 1e-5
@@ -42,6 +43,20 @@ def test_the_next_value_is_what_the_model_says() -> None:
 
 def test_a_recursive_model_feeds_its_forecasts_back() -> None:
     assert forecaster(sum_model())([1, 5, 6], horizon=5).values.tolist() == [11, 17, 28, 45, 73]
+
+
+def test_a_forecast_that_outgrows_float32_is_not_fed_back() -> None:
+    app = forecaster(sum_model())
+    # 2e38 and 3e38 make 5e38, more than float32 holds
+    assert app([2e38, 3e38]).values.tolist() == [np.inf]
+    with pytest.raises(PipelineError, match=r"horizon: step 1 of 4 is beyond the range of float32") as caught:
+        app([2e38, 3e38], horizon=4)
+    assert (caught.value.stage, caught.value.field) == ("forecast", "horizon")
+
+
+def test_a_horizon_without_end_is_refused() -> None:
+    with pytest.raises(PipelineError, match=f"horizon: expected at most {MAX_HORIZON} steps, got {MAX_HORIZON + 1}"):
+        forecaster(sum_model())([0, 0], horizon=MAX_HORIZON + 1)
 
 
 def test_a_longer_horizon_is_refused_with_both_numbers() -> None:

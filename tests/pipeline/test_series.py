@@ -44,6 +44,12 @@ def daily(count: int, seed: int = 0) -> np.ndarray:
     return 100 + 30 * np.sin(2 * np.pi * np.arange(count) / 24) + noise
 
 
+def test_complex_values_are_refused_instead_of_cut() -> None:
+    features = SeriesFeatures.from_dict({"features": [{"kind": "value"}]})
+    with pytest.raises(PipelineError, match="values: expected numbers: they are complex"):
+        features.transform(np.array([1 + 2j, 3]))
+
+
 def test_a_value_feature_is_lagged_and_scaled() -> None:
     rows = features({"kind": "value", "lag": 1, "center": 10.0, "scale": 2.0}).transform([10, 12, 16])
     assert rows.dtype == np.float32

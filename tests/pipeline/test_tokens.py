@@ -105,6 +105,25 @@ def test_a_stream_takes_several_words_at_once() -> None:
     assert answer.unknown == ("nothing",)
 
 
+def test_a_long_piece_costs_no_more_steps_than_the_window_is_long() -> None:
+    app = classifier(sentiment_model())
+    stream = app.stream()
+    steps = 0
+    step = stream._stream.step
+
+    def counted(x: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        return step(x)
+
+    stream._stream.step = counted  # type: ignore[method-assign]
+    text = "awful xyzzy " * 500 + "good film"
+    found = stream.step(text)
+    assert found is not None
+    assert found == app(text)
+    assert steps == app.tokens._window.length  # type: ignore[union-attr]
+
+
 def test_a_piece_without_words_repeats_the_answer() -> None:
     stream = classifier(sentiment_model()).stream()
     assert stream.step("!") is None

@@ -82,6 +82,12 @@ def test_what_was_never_a_snapshot_is_refused(model: edgeinfer.Model) -> None:
         model.stream().restore(b"hello" * 50)
 
 
+@pytest.mark.parametrize("data", [None, 5, "EISN"])
+def test_what_is_not_bytes_is_refused(model: edgeinfer.Model, data: Any) -> None:
+    with pytest.raises(StreamError, match="not a snapshot: expected bytes, got"):
+        model.stream().restore(data)
+
+
 def test_another_models_snapshot_is_refused(model: edgeinfer.Model) -> None:
     other = edgeinfer.load(recurrent_model("GRU", 1, 2, 1, spec={"name": "other"}))
     message = rf"the snapshot belongs to another model: expected sha256 {model.sha256[:12]}…, got {other.sha256[:12]}…"

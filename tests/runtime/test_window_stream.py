@@ -166,7 +166,7 @@ def test_a_window_of_another_length_may_be_asked_for() -> None:
     np.testing.assert_array_equal(ys[-1], m(XS[None, -2:])[0])
 
 
-@pytest.mark.parametrize("length", [None, 0, -1, 2.5, 2**20 + 1])
+@pytest.mark.parametrize("length", [None, 0, -1, 2.5, True, 2**20 + 1])
 def test_a_window_of_no_length_is_refused(length: Any) -> None:
     m = load(recurrent_model(with_spec=False))
     with pytest.raises(
