@@ -33,7 +33,7 @@ lint: $(DEV)/.installed
 	$(DEV)/bin/mypy
 	$(DEV)/bin/mypy --config-file mypy-workstation.ini train export
 	$(DEV)/bin/lint-imports
-	$(DEV)/bin/cython-lint edgeinfer/kernels/*.pyx edgeinfer/kernels/*.pxd
+	PATH="$(CURDIR)/$(DEV)/bin:$$PATH" cython-lint edgeinfer/kernels/*.pyx edgeinfer/kernels/*.pxd
 
 format: $(DEV)/.installed
 	$(DEV)/bin/ruff check --fix .
