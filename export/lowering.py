@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,17 +40,23 @@ def convert(model: Any, input_names: Sequence[str], output_names: Sequence[str],
     function = tf.function(forward, autograph=False, input_signature=specs)
     with recording() as recorder, without_noise():
         try:
-            function.get_concrete_function()
+            traced = function.get_concrete_function()
         except Exception as error:
             raise recorder.refused or _cannot("traced by TensorFlow", error) from error
+    # Arrays that a layer holds beside its weights, as Normalization does: tf2onnx takes them for inputs.
+    held = {inner.name: outer.numpy() for outer, inner in traced.graph.captures if inner.dtype != tf.resource}
     lowering = _Lowering(recorder)
     with without_noise():
         try:
             proto, _ = tf2onnx.convert.from_function(
-                function, specs, opset=opset, custom_op_handlers={"PyFunc": (lowering.lower, [])}
+                function,
+                specs,
+                opset=opset,
+                custom_op_handlers={"PyFunc": (lowering.lower, []), "Erfc": (_lower_erfc, [])},
             )
         except Exception as error:
             raise _cannot("converted by tf2onnx", error) from error
+    _hold(proto, held)
     _name_ends(proto, input_names, output_names)
     return proto, recorder
 
@@ -75,6 +81,26 @@ def pack_inputs(model: Any, tensors: Sequence[Any]) -> Any:
     if isinstance(model, keras.Sequential):
         return tensors[0]
     return keras.tree.pack_sequence_as(model.input, list(tensors))
+
+
+def _hold(proto: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    """Turn the graph inputs of these names into initializers."""
+    from onnx import numpy_helper
+
+    graph = proto.graph
+    for value in [value for value in graph.input if value.name in arrays]:
+        graph.input.remove(value)
+        graph.initializer.append(numpy_helper.from_array(arrays[value.name], value.name))
+
+
+def _lower_erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """1 - Erf(x), for gelu; ONNX has no Erfc."""
+    source, output = node.input[0], node.output[0]
+    shape, dtype = ctx.get_shape(output), ctx.get_dtype(output)
+    ctx.remove_node(node.name)
+    one = ctx.make_const(f"{name}/one", np.array(1, dtype=np.float32)).output[0]
+    erf = ctx.make_node("Erf", [source], name=f"{name}/Erf").output[0]
+    ctx.make_node("Sub", [one, erf], name=name, outputs=[output], shapes=[shape], dtypes=[dtype])
 
 
 def _name_ends(proto: Any, input_names: Sequence[str], output_names: Sequence[str]) -> None:

@@ -259,14 +259,14 @@ def _emit_recurrent(
     width = units * (2 if merge == "concat" else 1)
     output = [batch, time, width] if first.return_sequences else [batch, width]
     states = [[batch, units]] * (record.states_per_direction * len(layers))
-    results = recorder.emit(record, [sequences, *(initial_state or [])], [output, *states])
+    results = recorder.emit(record, [_as_float(sequences), *(initial_state or [])], [output, *states])
     return results[0], results[1:]
 
 
 def _call_dense(recorder: Recorder, layer: Any, inputs: Any, training: bool | None = None) -> Any:
     check_layer(layer)
     shape = [*inputs.shape[:-1], layer.units]
-    (output,) = recorder.emit(Dense(layer, layer.name), [inputs], [shape])
+    (output,) = recorder.emit(Dense(layer, layer.name), [_as_float(inputs)], [shape])
     return output if layer.activation is None else layer.activation(output)
 
 
@@ -285,6 +285,13 @@ def _call_reshape(recorder: Recorder, layer: Any, inputs: Any) -> Any:
     target = tuple(0 if axis == 0 else -1 if size is None else size for axis, size in enumerate(shape))
     (output,) = recorder.emit(Reshaped(layer, layer.name, target), [inputs], [shape], dtype=inputs.dtype)
     return output
+
+
+def _as_float(x: Any) -> Any:
+    """Keras multiplies integers with float32 weights as float32."""
+    import tensorflow as tf
+
+    return x if x.dtype == tf.float32 else tf.cast(x, tf.float32)
 
 
 def _refuse_mask(layer: Any, mask: Any) -> None:

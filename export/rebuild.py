@@ -72,6 +72,8 @@ def rebuild(model: Any, streaming: Streaming) -> Any:
 
     The batch size becomes free, and the length too where the model can stream.
     """
+    import keras
+
     free_time = streaming.stops is None
     fixed = any(
         tensor.shape[0] is not None or (free_time and timed and tensor.shape[1] is not None)
@@ -85,6 +87,9 @@ def rebuild(model: Any, streaming: Streaming) -> Any:
     try:
         rebuilt = type(model).from_config(config, custom_objects=_custom_objects(model))
         rebuilt.set_weights(model.get_weights())
+        for layer in rebuilt._flatten_layers():
+            if isinstance(layer, keras.layers.Normalization):
+                layer.finalize_state()  # it computes with copies of its weights
     except Exception as error:
         raise ExportError(
             f"the model cannot be built again with a free batch size and length: {first_line(error)}; build it with "

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+import numpy as np
 
 from .activations import recurrent_activation
 from .errors import ExportError
 from .streamable import input_name
 
 _MASKS = "masks are not exported yet; train without it on windows of one length, padded the same way at inference"
+_INPUT_TYPES = ("float32", "float64", "int32", "int64", "bool")
+# What TensorFlow takes as the name of a scope.
+_NAME = re.compile(r"[A-Za-z0-9_.\\/>-]+")
+_RENAME = "name it with letters, digits, _, . and - only"
 _TEXT = ("TextVectorization", "StringLookup", "IntegerLookup", "Hashing")
 
 
@@ -34,8 +41,16 @@ def check_model(model: Any) -> None:
                 f'input "{input_name(tensor)}" holds strings; text becomes token ids before the model, so '
                 "build the model from the ids on and put the text step into the preprocessing of its .json"
             )
+        if tensor.dtype not in _INPUT_TYPES:
+            raise ExportError(
+                f'input "{input_name(tensor)}" is {tensor.dtype}: expected one of {", ".join(_INPUT_TYPES)}; '
+                "build the model again with keras.Input(..., dtype=...)"
+            )
+    if not isinstance(model, keras.Sequential) and not _NAME.fullmatch(model.name):
+        raise ExportError(f'TensorFlow cannot trace a model named "{model.name}"; {_RENAME}', argument="name")
     for layer in model._flatten_layers(include_self=False):
         check_layer(layer)
+        check_weights(layer)
 
 
 def check_layer(layer: Any) -> None:
@@ -44,6 +59,12 @@ def check_layer(layer: Any) -> None:
 
     kind = type(layer).__name__
     name = layer.name
+    if not isinstance(layer, keras.layers.InputLayer) and not _NAME.fullmatch(name):
+        raise ExportError(
+            f"TensorFlow cannot trace a layer of that name; {_RENAME}",
+            layer=name,
+            argument="name",
+        )
     if isinstance(layer, keras.layers.Masking):
         raise ExportError(f"Masking: {_MASKS}", layer=name)
     if isinstance(layer, keras.layers.Embedding) and layer.mask_zero:
@@ -52,7 +73,7 @@ def check_layer(layer: Any) -> None:
         raise ExportError(f"{kind} has no ONNX operator; use Conv1D layers before a LSTM", layer=name)
     if isinstance(layer, keras.layers.TimeDistributed):
         raise ExportError(
-            "TimeDistributed is not exported yet; Dense, Dropout, Activation and LayerNormalization apply to "
+            "TimeDistributed is not exported yet; Dense, Dropout and Activation apply to "
             "every time step without it",
             layer=name,
         )
@@ -78,6 +99,19 @@ def check_layer(layer: Any) -> None:
             layer=name,
             argument="quantization_mode",
         )
+
+
+def check_weights(layer: Any) -> None:
+    """Raise ExportError where a weight of this layer is NaN or infinite."""
+    import keras
+
+    for weight in () if isinstance(layer, keras.Model) else layer.weights:
+        if "float" in str(weight.dtype) and not np.isfinite(weight.numpy()).all():
+            raise ExportError(
+                f'its weight "{weight.name}" holds NaN or infinity, so training has diverged; train again, for '
+                "instance with a smaller learning rate or clipnorm",
+                layer=layer.name,
+            )
 
 
 def check_recurrent(layer: Any) -> None:

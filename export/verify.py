@@ -138,6 +138,11 @@ def _continuation(
 
 def _compare(found: Differences, expected: Feeds, answers: Sequence[Feeds]) -> None:
     for name, value in expected.items():
+        if not np.isfinite(np.asarray(value, np.float64)).all():
+            raise VerificationError(
+                f'Keras itself answers NaN or infinity at output "{name}" to standard normal inputs, so nothing can be '
+                "compared and nothing was written; scale the weights, or pass --no-verify"
+            )
         found.add(value, answers[0][name], answers[1][name])
     found.cases += 1
 

@@ -159,3 +159,31 @@ def test_form_sequence_leaves_the_states_out(layers: Any, sequential: Any, ends:
     result = to_onnx(model, tmp_path / "m.onnx", form="sequence")
     assert (result.form, result.spec.states, result.spec.mode) == ("sequence", (), None)
     assert [list(names) for names in ends(tmp_path / "m.onnx")] == [["x"], ["y"]]
+
+
+@pytest.mark.parametrize("length", [None, 8])
+def test_what_a_normalization_layer_has_learned_is_in_the_file(
+    length: int | None, layers: Any, keras: Any, ends: Any, tmp_path: Path
+) -> None:
+    normalization = layers.Normalization(name="scaled")
+    normalization.adapt(3.0 + 2.0 * np.random.default_rng(1).standard_normal((50, 3)))
+    model = keras.Sequential([keras.Input((length, 3)), normalization, layers.GRU(4, name="gru")])
+    assert to_onnx(model, tmp_path / "m.onnx").form == "stream"
+    assert set(ends(tmp_path / "m.onnx")[0]) == {"x", "gru/initial_h"}
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "bool", "float64"])
+@pytest.mark.parametrize("first", ["LSTM", "Dense"])
+def test_inputs_that_are_not_float32_are_cast_as_keras_does(
+    dtype: str, first: str, layers: Any, sequential: Any, tmp_path: Path
+) -> None:
+    layer = layers.Dense(4) if first == "Dense" else layers.LSTM(4, return_sequences=True)
+    exported = to_onnx(sequential((None, 3), layer, layers.GRU(2), dtype=dtype), tmp_path / "m.onnx")
+    assert exported.nodes["Cast"] == 1
+    assert exported.spec.goldens[0].inputs["x"].dtype == dtype
+
+
+def test_gelu_becomes_erf(layers: Any, sequential: Any, tmp_path: Path) -> None:
+    stack = (layers.GRU(4), layers.Dense(5, activation="gelu"), layers.Dense(2, activation="gelu"))
+    exported = to_onnx(sequential((None, 3), *stack), tmp_path / "m.onnx")
+    assert (exported.form, exported.nodes["Erf"]) == ("stream", 2)

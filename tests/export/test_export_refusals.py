@@ -57,6 +57,36 @@ REFUSED: dict[str, tuple[Build, str, str | None, str]] = {
 }
 
 
+def test_a_name_that_tensorflow_cannot_trace_is_refused(
+    layers: Any, keras: Any, sequential: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match='layer "my layer": TensorFlow cannot trace a layer of that name') as raised:
+        to_onnx(sequential((None, 3), layers.GRU(3, name="my layer")), tmp_path / "m.onnx")
+    assert (raised.value.layer, raised.value.argument) == ("my layer", "name")
+    x = keras.Input((None, 3))
+    with pytest.raises(ExportError, match='TensorFlow cannot trace a model named "my model"; name it with letters'):
+        to_onnx(keras.Model(x, layers.GRU(3)(x), name="my model"), tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16"])
+def test_an_input_of_a_type_that_the_runtime_does_not_take_is_refused(
+    dtype: str, layers: Any, sequential: Any, tmp_path: Path
+) -> None:
+    model = sequential((None,), layers.Embedding(9, 4), layers.LSTM(3), dtype=dtype)
+    with pytest.raises(ExportError, match=f'input ".*" is {dtype}: expected one of float32, float64, int32'):
+        to_onnx(model, tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(
+    bad: float, layers: Any, sequential: Any, tmp_path: Path
+) -> None:
+    model = sequential((None, 3), layers.GRU(3), layers.Dense(2, name="last"))
+    model.layers[-1].bias.assign([0.0, bad])
+    with pytest.raises(ExportError, match='layer "last": its weight "bias" holds NaN or infinity'):
+        to_onnx(model, tmp_path / "m.onnx")
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_it_is_refused_by_name_with_the_way_out(case: str, layers: Any, sequential: Any, tmp_path: Path) -> None:
     build, layer, argument, text = REFUSED[case]

@@ -312,3 +312,40 @@ def test_a_fork_and_a_reset_go_their_own_way(backend: Any) -> None:
     other = m.stream()
     other.run(XS[:5])
     np.testing.assert_array_equal(twin.step(XS[5]), other.step(XS[5]))
+
+
+@pytest.mark.parametrize("times", ["t", LENGTH])
+@pytest.mark.parametrize("features", [3, LENGTH])
+def test_a_model_with_time_first_that_looks_ahead_gets_its_window_along_time(
+    times: str | int, features: int, backend: Any
+) -> None:
+    arrays = weights("GRU", features, 5, directions=2)
+    gru = node("GRU", ["x", *arrays], ["s"], hidden_size=5, direction="bidirectional", linear_before_reset=1)
+    batch = 1 if times == LENGTH else "b"
+    data = build(
+        [gru, node("ReduceSum", ["s", "axes"], ["y"], keepdims=0)],
+        [value("x", [times, batch, features])],
+        [value("y", [times, batch, 5])],
+        {**arrays, "axes": np.array([1])},
+    )
+    m = load(data, backend)
+    xs = draw(7, features)
+    ys = m.stream(mode="window", window=LENGTH).run(xs)
+    for t in range(LENGTH - 1, 7):
+        true = m(xs[t - LENGTH + 1 : t + 1, None])[-1, 0]
+        same(ys[t], true, "native" if backend == "native" else "other")
+
+
+def test_a_model_that_cannot_stream_says_why_and_that_a_window_can() -> None:
+    arrays = weights("GRU", 3, 5, directions=1)
+    gru = node("GRU", ["x", *arrays], ["s"], name="back", hidden_size=5, direction="reverse", linear_before_reset=1)
+    m = load(build([gru], [value("x", ["t", "b", 3])], [value("s", ["t", 1, "b", 5])], arrays))
+    with pytest.raises(StreamError, match=r'cannot stream: .*"back".* model\.stream\(mode=\'window\', window=N\)'):
+        m.stream()
+
+
+def test_a_model_of_several_inputs_is_not_asked_to_choose_a_mode() -> None:
+    add = node("Add", ["a", "b"], ["y"])
+    m = load(build([add], [value("a", ["n", "t", 2]), value("b", ["n", "t", 2])], [value("y", ["n", "t", 2])]))
+    with pytest.raises(StreamError, match=r"a stream steps over one input, the model has \['a', 'b'\]"):
+        m.stream()

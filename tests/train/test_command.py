@@ -59,6 +59,6 @@ def test_a_missing_package_is_named_with_the_way_out(
         raise ImportError("No module named 'keras'")
 
     monkeypatch.setattr(command, "load_keras", missing)
-    assert command.main(["sum", "--out", str(tmp_path)]) == command.USAGE
+    assert command.main(["sum", "--out", str(tmp_path)]) == command.BAD_INPUT
     assert "No module named 'keras'; install" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

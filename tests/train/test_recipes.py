@@ -135,6 +135,26 @@ def test_the_clock_changes_of_demand_and_nothing_else_are_repaired() -> None:
     assert [hours.times[row] for row in changed] == [f"{day} 01:00:00" for day in days]
 
 
+def series_of_ones_own(path: Path, values: np.ndarray) -> None:
+    hours = np.datetime64("2023-01-01T00", "h") + np.arange(len(values))
+    path.write_text("\n".join(["ts,y", *(f"{h}:00,{v:.3f}" for h, v in zip(hours, values, strict=True))]))
+
+
+def test_a_series_that_moves_far_by_itself_is_not_repaired(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    series_of_ones_own(tmp_path / "wind.csv", np.abs(np.cumsum(random.standard_normal(4000))))
+    task = demand.prepare(datasets.electricity_demand(tmp_path / "wind.csv"))
+    assert task.features.clean is None
+
+
+def test_demand_trains_on_a_series_that_a_naive_forecast_knows_exactly(tmp_path: Path) -> None:
+    series_of_ones_own(tmp_path / "own.csv", 100.0 + np.arange(3400) % 24)
+    argv = ("--data", str(tmp_path / "own.csv"), "--epochs", "1", "--cell", "gru")
+    scores = trained("demand", tmp_path / "out", *argv)["scores"]
+    assert scores["same_hour_yesterday_mae"] == 0
+    assert "below_the_better_naive" not in scores
+
+
 def test_the_targets_of_demand_are_the_24_hours_after_and_the_day_before_them() -> None:
     values = np.arange(100.0)
     assert np.array_equal(demand._later(values)[10], np.arange(11, 35))
