@@ -73,8 +73,7 @@ def check_layer(layer: Any) -> None:
         raise ExportError(f"{kind} has no ONNX operator; use Conv1D layers before a LSTM", layer=name)
     if isinstance(layer, keras.layers.TimeDistributed):
         raise ExportError(
-            "TimeDistributed is not exported yet; Dense, Dropout and Activation apply to "
-            "every time step without it",
+            "TimeDistributed is not exported yet; Dense, Dropout and Activation apply to every time step without it",
             layer=name,
         )
     if kind in _TEXT:
