@@ -20,6 +20,7 @@ from .errors import (
     StreamError,
     UnsupportedOperatorError,
 )
+from .limits import Limits
 from .model import Model, load
 from .pipeline import pipeline
 from .stream import Stream
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 __all__ = [
     "EdgeInferError",
     "InputError",
+    "Limits",
     "Model",
     "ModelFormatError",
     "ModelLimitError",

@@ -54,7 +54,11 @@ class ModelFormatError(ModelLoadError):
 
 
 class ModelLimitError(ModelLoadError):
-    """The model is well-formed but larger or deeper than a limit allows."""
+    """The model is well-formed but larger or deeper than a limit allows. ``limit`` is that limit's name."""
+
+    def __init__(self, message: str, *, limit: str | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class UnsupportedOperatorError(ModelLoadError):

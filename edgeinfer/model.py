@@ -16,7 +16,8 @@ from .backends import Backend, Session, choose
 from .backends.base import Converter, StateLayout, record_shape
 from .errors import InputError, ModelFormatError, ModelLoadError, StreamError
 from .graph import Prepared, State, ValueInfo, macs, window_axis
-from .onnx_file import read_model
+from .limits import DEFAULT, Limits, Policy
+from .onnx_file import can_read_safely, read_model
 from .spec import MAX_WINDOW, SPEC_KEY, Spec, Window
 from .stream import StepCore, Stream, WindowCore
 
@@ -33,6 +34,10 @@ def load(
     backend: BackendName = "auto",
     nan: NonFinite = "reject",
     isa: str | None = None,
+    sha256: str | None = None,
+    limits: Limits = DEFAULT,
+    external_data: bool = False,
+    nonfinite_weights: bool = False,
 ) -> Model:
     """Load an ONNX model from a path or from bytes.
 
@@ -40,41 +45,72 @@ def load(
     ``"reference"`` (NumPy), or ``"auto"``: native where possible, with a warning on the ``edgeinfer`` logger where not.
     nan: ``"reject"`` refuses NaN and infinities in inputs, ``"propagate"`` computes with them.
     isa: an instruction set of the C core to use instead of the fastest (or of the variable EDGEINFER_ISA).
+    sha256: the hexadecimal digest that the file must have.
+    limits: upper bounds on sizes and counts in the file; Limits(nodes=…) raises one.
+    external_data: read tensors that lie in other files, from beneath the model's folder only.
+    nonfinite_weights: accept stored tensors with NaN or infinities.
 
-    Raises ModelFormatError for bytes that are not an ONNX model, UnsupportedOperatorError naming the node for what
-    no backend implements, ModelLoadError for a backend that is not installed, OSError where the file cannot be read.
+    Raises ModelFormatError for bytes that are not an ONNX model or not those of ``sha256``, UnsupportedOperatorError
+    naming the node for what no backend implements, ModelLimitError naming the limit, ModelLoadError for a backend
+    that is not installed, OSError where the file cannot be read.
     """
     if nan not in ("reject", "propagate"):
         raise ModelLoadError(f"nan: expected 'reject' or 'propagate', got {nan!r}")
-    path = None
+    path = folder = None
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
     elif isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
+        folder = os.path.dirname(os.path.abspath(path))
         with open(path, "rb") as file:
-            data = file.read()
+            # one byte more than allowed shows that there is more, without reading it
+            data = file.read(limits.file_bytes + 1)
+        if len(data) > limits.file_bytes:
+            limits.check("file_bytes", os.path.getsize(path), path)
     else:
         raise ModelLoadError(f"expected a path or bytes, got {type(source).__name__}")
+    policy = Policy(limits, nonfinite_weights=nonfinite_weights)
+    if external_data:
+        policy = _with_external_data(policy, folder)
     try:
-        return Model(data, path, backend, nan == "reject", isa)
+        found = hashlib.sha256(data).hexdigest()
+        if sha256 is not None and found != sha256.lower():
+            raise ModelFormatError(f"expected sha256 {sha256}, got {found}")
+        return Model(data, path, backend, nan == "reject", isa, policy)
     except ModelFormatError as error:
         raise error if path is None else error.in_file(path) from None
+
+
+def _with_external_data(policy: Policy, folder: str | None) -> Policy:
+    if folder is None:
+        return replace(policy, why_not="a model given as bytes has no folder to read it from")
+    if not can_read_safely():
+        return replace(policy, why_not="this system cannot open it without following links")
+    return replace(policy, external_folder=folder)
 
 
 class Model:
     """A model ready to run. Made by load(); everything that changes is in the Streams it gives."""
 
-    def __init__(self, data: bytes, path: str | None, backend: str, reject_nonfinite: bool, isa: str | None) -> None:
-        proto = read_model(data)
+    def __init__(
+        self,
+        data: bytes,
+        path: str | None,
+        backend: str,
+        reject_nonfinite: bool,
+        isa: str | None,
+        policy: Policy,
+    ) -> None:
+        proto = read_model(data, policy.limits)
         self.path = path
         self.sha256 = hashlib.sha256(data).hexdigest()
         self.metadata: Mapping[str, str] = dict(proto.metadata)
         text = self.metadata.get(SPEC_KEY)
-        self.spec: Spec | None = None if text is None else Spec.from_json(text)
+        self.spec: Spec | None = None if text is None else Spec.from_json(text, policy.limits)
         pairs = [(p.input, p.output) for p in self.spec.states] if self.spec else []
         self._backend: Backend
         self._prepared: Prepared | None
-        self._backend, self._prepared = choose(backend, data, proto, pairs, isa)
+        self._backend, self._prepared = choose(backend, data, proto, pairs, isa, policy)
         self._reject = reject_nonfinite
         self._file = {"bytes": len(data), "opset": proto.opsets[""], "producer": proto.producer}
         state_inputs = self._prepared.state_inputs if self._prepared else dict(pairs)

@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .errors import ModelFormatError
+from .limits import DEFAULT, Limits
 
 SPEC_KEY = "edgeinfer.spec"
 SCHEMA_VERSION = 1
@@ -27,6 +29,8 @@ WINDOW_STARTS = ("pad", "partial", "wait")
 SIDES = ("left", "right")
 # A file must not make the device recompute more than this at every step.
 MAX_WINDOW = 1 << 20
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKETS = re.compile(r"[\[\]{}]")
 _GOLDEN_DTYPES = ("float32", "float64", "int32", "int64", "bool")
 
 
@@ -72,11 +76,13 @@ class Spec:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def from_json(cls, text: str) -> Spec:
+    def from_json(cls, text: str, limits: Limits = DEFAULT) -> Spec:
         """Parse and validate the metadata of a file.
 
-        Raises ModelFormatError naming the key where it is not what the schema says.
+        Raises ModelFormatError naming the key where it is not what the schema says, ModelLimitError where it nests
+        too deep.
         """
+        limits.check("metadata_depth", _depth(text), f"metadata {SPEC_KEY}")
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -171,6 +177,15 @@ def decode_tensor(data: Any, where: str) -> np.ndarray:
     if len(raw) != expected:
         raise _wrong(f"{where}.data", f"{expected} bytes for {dtype_name} {list(shape)}", f"{len(raw)} bytes")
     return np.frombuffer(raw, dtype=dtype).reshape(shape).astype(dtype_name)
+
+
+def _depth(text: str) -> int:
+    """How deep brackets nest outside of strings, without recursion."""
+    depth = deepest = 0
+    for match in _BRACKETS.finditer(_STRINGS.sub("", text)):
+        depth += 1 if match[0] in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _wrong(where: str, expected: object, got: object) -> ModelFormatError:

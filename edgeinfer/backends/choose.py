@@ -6,8 +6,9 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 
-from ..errors import EdgeInferError, ModelFormatError, ModelLoadError, UnsupportedOperatorError
+from ..errors import EdgeInferError, ModelFormatError, ModelLimitError, ModelLoadError, UnsupportedOperatorError
 from ..graph import Prepared, prepare
+from ..limits import STRICT, Policy
 from ..onnx_file import ModelProto
 from .base import Backend
 from .reference import ReferenceBackend
@@ -26,7 +27,12 @@ def available() -> tuple[str, ...]:
 
 
 def choose(
-    wanted: str, data: bytes, proto: ModelProto, state_pairs: Sequence[tuple[str, str]], isa: str | None = None
+    wanted: str,
+    data: bytes,
+    proto: ModelProto,
+    state_pairs: Sequence[tuple[str, str]],
+    isa: str | None = None,
+    policy: Policy = STRICT,
 ) -> tuple[Backend, Prepared | None]:
     """The backend for a model (its bytes, and what they say), and what was prepared of it.
 
@@ -38,9 +44,9 @@ def choose(
     if wanted not in BACKENDS:
         raise ModelLoadError(f"backend: expected one of {', '.join(BACKENDS)}, got {wanted!r}")
     if wanted == "onnxruntime":
-        return _onnxruntime(data, state_pairs), _prepare_if_possible(proto, state_pairs)
+        return _onnxruntime(data, proto, state_pairs), _prepare_if_possible(proto, state_pairs, policy)
     try:
-        prepared = prepare(proto, state_pairs)
+        prepared = prepare(proto, state_pairs, policy)
         if wanted == "reference":
             return ReferenceBackend(prepared), prepared
         if wanted == "auto" and not _has_native():
@@ -51,7 +57,7 @@ def choose(
         if wanted != "auto" or "onnxruntime" not in available():
             raise
         try:
-            backend = _onnxruntime(data, state_pairs)
+            backend = _onnxruntime(data, proto, state_pairs)
         except ModelFormatError:
             raise error from None  # what we lack says more than that ONNX Runtime lacks it too
         _LOG.warning("ONNX Runtime answers for the whole model: %s", error)
@@ -77,7 +83,9 @@ def _native(prepared: Prepared, isa: str | None) -> Backend:
     return NativeBackend(prepared, isa)
 
 
-def _onnxruntime(data: bytes, state_pairs: Sequence[tuple[str, str]]) -> Backend:
+def _onnxruntime(data: bytes, proto: ModelProto, state_pairs: Sequence[tuple[str, str]]) -> Backend:
+    if proto.external:
+        raise ModelLimitError("backend onnxruntime: external data is not read; save the model in one file")
     if "onnxruntime" not in available():
         raise ModelLoadError("backend onnxruntime: it is not installed; pip install edgeinfer[onnxruntime]")
     from .onnxruntime import OnnxRuntimeBackend
@@ -85,8 +93,8 @@ def _onnxruntime(data: bytes, state_pairs: Sequence[tuple[str, str]]) -> Backend
     return OnnxRuntimeBackend(data, state_pairs)
 
 
-def _prepare_if_possible(proto: ModelProto, state_pairs: Sequence[tuple[str, str]]) -> Prepared | None:
+def _prepare_if_possible(proto: ModelProto, state_pairs: Sequence[tuple[str, str]], policy: Policy) -> Prepared | None:
     try:
-        return prepare(proto, state_pairs)
+        return prepare(proto, state_pairs, policy)
     except EdgeInferError:
         return None

@@ -9,12 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import ModelFormatError, ModelLimitError
+from ..limits import FOLDED_BYTES, Limits
 from .fuse import INTERNAL
 from .ir import Graph, Node, Value
 from .ops import REGISTRY, Op
-
-# A folded constant larger than this and than all that the file stores is a bomb, not a weight.
-FOLD_LIMIT_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -40,21 +38,43 @@ class BoundGraph:
         return [self.values[name] for name in node.outputs if name]
 
 
-def bind(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> BoundGraph:
+class _Budget:
+    """What constants computed at load may take, all together."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._limit = max(FOLDED_BYTES, sum(array.nbytes for array in graph.constants.values()))
+        self._taken = 0
+
+    def take(self, node: Node, size: int) -> None:
+        self._taken += size
+        if self._taken > self._limit:
+            raise ModelLimitError(
+                f"{node.where}: constants of {self._taken} bytes would be computed, the limit is {self._limit}: "
+                "what the file stores, or 16 MiB",
+                limit="folded_bytes",
+            )
+
+
+def bind(graph: Graph, shapes: Mapping[str, tuple[int, ...]], limits: Limits | None = None) -> BoundGraph:
     """Infer every value from the shapes of the graph's inputs, fold constants, drop what no output needs.
 
     Raises ModelFormatError where a node does not fit its inputs, UnsupportedOperatorError where it needs what is not
-    implemented, ModelLimitError where folding would blow up.
+    implemented, ModelLimitError where a tensor, or folding, would blow up. ``limits``: other ones than the graph's.
     """
+    limits = limits or graph.limits
     values: dict[str, Value] = {name: Value.of(array) for name, array in graph.constants.items()}
-    budget = max(FOLD_LIMIT_BYTES, sum(array.nbytes for array in graph.constants.values()))
+    budget = _Budget(graph)
     for info in graph.inputs:
         values[info.name] = Value(info.dtype, shapes[info.name])
+        limits.check("tensor_bytes", _size(values[info.name]), f'input "{info.name}"')
     running: list[BoundNode] = []
     for node in graph.nodes:
         op = _op(node)
         ins = [values[name] if name else None for name in node.inputs]
         outs = op.infer(node, ins)
+        for out in outs:
+            limits.check("rank", len(out.shape), node.where)
+            limits.check("tensor_bytes", _size(out), node.where)
         if any(out.data is None for out in outs) and all(v is None or v.data is not None for v in ins):
             outs = _fold(node, op, ins, outs, budget)
         values.update((name, out) for name, out in zip(node.outputs, outs, strict=False) if name)
@@ -66,7 +86,7 @@ def bind(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> BoundGraph:
 def fold(graph: Graph) -> Graph:
     """The same graph with every node that reads constants only computed once."""
     constants = dict(graph.constants)
-    budget = max(FOLD_LIMIT_BYTES, sum(array.nbytes for array in constants.values()))
+    budget = _Budget(graph)
     kept = []
     outputs = {info.name for info in graph.outputs}
     for node in graph.nodes:
@@ -89,10 +109,12 @@ def _op(node: Node) -> Op:
     return REGISTRY.get(node.op_type) or INTERNAL[node.op_type]
 
 
-def _fold(node: Node, op: Op, ins: list[Value | None], outs: list[Value], budget: int) -> list[Value]:
-    size = sum(math.prod(out.shape) * out.dtype.itemsize for out in outs)
-    if size > budget:
-        raise ModelLimitError(f"{node.where}: a constant of {size} bytes, the limit is {budget}")
+def _size(value: Value) -> int:
+    return math.prod(value.shape) * value.dtype.itemsize
+
+
+def _fold(node: Node, op: Op, ins: list[Value | None], outs: list[Value], budget: _Budget) -> list[Value]:
+    budget.take(node, sum(_size(out) for out in outs))
     try:
         with np.errstate(all="ignore"):
             arrays = op.twin(node.attributes, *(None if v is None else v.data for v in ins))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelFormatError, UnsupportedOperatorError
+from ..limits import DEFAULT, Limits
 
 Dim = int | str | None
 
@@ -70,3 +71,4 @@ class Graph:
     outputs: tuple[ValueInfo, ...]
     opset: int
     producer: str = ""
+    limits: Limits = DEFAULT

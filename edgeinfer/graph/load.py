@@ -9,19 +9,31 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelFormatError, UnsupportedOperatorError
-from ..onnx_file import DTYPES, Attribute, ModelProto, NodeProto, TensorProto, ValueProto, tensor_to_array
+from ..limits import STRICT, Policy
+from ..onnx_file import (
+    DTYPES,
+    Attribute,
+    ExternalData,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueProto,
+    tensor_to_array,
+)
 from .ir import Graph, Node, ValueInfo
 from .ops import REGISTRY, UNLIMITED, Op, normalize
 
 OPSETS = range(11, 27)
 
 
-def build_graph(model: ModelProto) -> Graph:
+def build_graph(model: ModelProto, policy: Policy = STRICT) -> Graph:
     """Check the model's structure and bring its nodes to one form.
 
     Raises ModelFormatError for a graph that breaks ONNX's rules and UnsupportedOperatorError, naming the node, for
-    operators, attributes and opsets that are not implemented.
+    operators, attributes and opsets that are not implemented; ModelLimitError for tensors that are too large, or in
+    other files.
     """
+    tensors = _Tensors(policy)
     proto = model.graph
     opset = model.opsets[""]
     if opset not in OPSETS:
@@ -33,7 +45,7 @@ def build_graph(model: ModelProto) -> Graph:
     constants: dict[str, np.ndarray] = {}
     for tensor in proto.initializers:
         _define(constants, tensor.name, "initializer", tensor.offset)
-        constants[tensor.name] = tensor_to_array(tensor)
+        constants[tensor.name] = tensors.array(tensor)
     inputs = []
     names = set(constants)
     for value in proto.inputs:
@@ -45,7 +57,7 @@ def build_graph(model: ModelProto) -> Graph:
     nodes = []
     node_names: set[str] = set()
     for item in proto.nodes:
-        node = _node(item, opset, constants, names, node_names)
+        node = _node(item, opset, constants, names, node_names, tensors)
         if node is not None:
             nodes.append(node)
     outputs = []
@@ -59,8 +71,36 @@ def build_graph(model: ModelProto) -> Graph:
     if not outputs:
         raise ModelFormatError("the graph has no outputs")
     return Graph(
-        _sorted(nodes, names | set(constants)), constants, tuple(inputs), tuple(outputs), opset, model.producer
+        _sorted(nodes, names | set(constants)),
+        constants,
+        tuple(inputs),
+        tuple(outputs),
+        opset,
+        model.producer,
+        policy.limits,
     )
+
+
+class _Tensors:
+    """Stored tensors as arrays, under one policy."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._external = ExternalData(policy.external_folder, policy.limits, policy.why_not)
+
+    def array(self, tensor: TensorProto) -> np.ndarray:
+        """The values. A scalar may be infinite, as a bound or a fill value is; a weight may not."""
+        array = tensor_to_array(tensor, self._external, self._policy.limits)
+        if array.ndim and array.dtype.kind == "f" and not self._policy.nonfinite_weights:
+            bad = np.argwhere(~np.isfinite(array))
+            if len(bad):
+                position = tuple(int(i) for i in bad[0])
+                raise ModelFormatError(
+                    f'tensor "{tensor.name}": expected finite numbers, got {array[position]} at {list(position)}; '
+                    "load(…, nonfinite_weights=True) lets it pass",
+                    offset=tensor.offset,
+                )
+        return array
 
 
 def _define(known: Any, name: str, what: str, offset: int) -> None:
@@ -84,7 +124,12 @@ def _value_info(value: ValueProto, what: str) -> ValueInfo:
 
 
 def _node(
-    item: NodeProto, opset: int, constants: dict[str, np.ndarray], names: set[str], node_names: set[str]
+    item: NodeProto,
+    opset: int,
+    constants: dict[str, np.ndarray],
+    names: set[str],
+    node_names: set[str],
+    tensors: _Tensors,
 ) -> Node | None:
     name = _node_name(item, node_names)
     where = f'in node "{name}" ({item.op_type})'
@@ -97,13 +142,13 @@ def _node(
             _define(names, output, f"{where}: output", item.offset)
             names.add(output)
     if item.op_type == "Constant":
-        constants[item.outputs[0] if item.outputs else ""] = _constant(item, where)
+        constants[item.outputs[0] if item.outputs else ""] = _constant(item, where, tensors)
         return None
     op = REGISTRY.get(item.op_type)
     if op is None:
         raise UnsupportedOperatorError(f"{where}: the operator is not implemented", op_type=item.op_type, node=name)
     _check_arity(item, op, opset, where)
-    attributes = {key: _attribute_value(attribute) for key, attribute in item.attributes.items()}
+    attributes = {key: _attribute_value(attribute, tensors) for key, attribute in item.attributes.items()}
     return normalize(Node(item.op_type, name, item.inputs, item.outputs, attributes), op, opset, constants)
 
 
@@ -133,13 +178,13 @@ def _check_arity(item: NodeProto, op: Op, opset: int, where: str) -> None:
         )
 
 
-def _constant(item: NodeProto, where: str) -> np.ndarray:
+def _constant(item: NodeProto, where: str, tensors: _Tensors) -> np.ndarray:
     if len(item.attributes) != 1 or len(item.outputs) != 1:
         raise ModelFormatError(f"{where}: expected one attribute and one output", offset=item.offset)
     ((key, attribute),) = item.attributes.items()
     value = attribute.value
     if key == "value" and isinstance(value, TensorProto):
-        return tensor_to_array(value)
+        return tensors.array(value)
     if key in ("value_float", "value_floats"):
         return np.array(value, np.float32)
     if key in ("value_int", "value_ints"):
@@ -149,10 +194,10 @@ def _constant(item: NodeProto, where: str) -> np.ndarray:
     )
 
 
-def _attribute_value(attribute: Attribute) -> Any:
+def _attribute_value(attribute: Attribute, tensors: _Tensors) -> Any:
     value = attribute.value
     if isinstance(value, TensorProto):
-        return tensor_to_array(value)
+        return tensors.array(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, tuple) and value and isinstance(value[0], bytes):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import ModelFormatError
+from ..limits import STRICT, Policy
 from ..onnx_file import ModelProto
 from .bind import BoundGraph, bind, fold
 from .ir import Graph, ValueInfo
@@ -49,12 +50,12 @@ class Prepared:
         return tuple(info for info in self.graph.outputs if info.name not in states)
 
 
-def prepare(proto: ModelProto, state_pairs: Sequence[tuple[str, str]] = ()) -> Prepared:
+def prepare(proto: ModelProto, state_pairs: Sequence[tuple[str, str]] = (), policy: Policy = STRICT) -> Prepared:
     """Check a model and find its states and whether it streams.
 
-    Raises ModelFormatError and UnsupportedOperatorError naming the node.
+    Raises ModelFormatError, UnsupportedOperatorError and ModelLimitError naming the node.
     """
-    stored = build_graph(proto)
+    stored = build_graph(proto, policy)
     parameters = sum(array.size for array in stored.constants.values() if array.dtype.kind == "f")
     graph = fold(stored)
     state_inputs = find_state_inputs(graph, state_pairs)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import ModelLoadError
+from ..limits import Limits
 from .bind import BoundGraph, bind
 from .ir import Graph, Node, ValueInfo
 from .ops import LAST, NotCausalError, Time
@@ -20,6 +21,8 @@ from .ops.recurrent import STATE_INPUTS
 
 # Two lengths that no real dimension has, to tell what depends on the number of steps.
 _PROBES = (7919, 7907)
+# nothing is computed at these lengths, so tensors may be of any size
+_UNBOUNDED = Limits(tensor_bytes=1 << 62)
 # Two sizes for the first two axes, to tell which of them arrives where a node has its time.
 _AXIS_PROBES = (101, 103)
 # What these take besides the data is a shape or a range, which their own time rule judges.
@@ -108,7 +111,7 @@ def window_axis(graph: Graph, info: ValueInfo) -> int:
 
 
 def _follow(graph: Graph, info: ValueInfo, axis: int) -> dict[str, int]:
-    first, second = (bind(graph, step_shapes(graph, axis, probe, info.name)) for probe in _PROBES)
+    first, second = (bind(graph, step_shapes(graph, axis, probe, info.name), _UNBOUNDED) for probe in _PROBES)
     if [b.node for b in first.nodes] != [b.node for b in second.nodes]:
         raise NotCausalError("what it computes depends on the number of time steps")
     times: dict[str, Time] = {info.name: axis}

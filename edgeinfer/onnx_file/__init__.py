@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .external import ExternalData, can_read_safely
 from .messages import Attribute, GraphProto, ModelProto, NodeProto, TensorProto, ValueProto
 from .reader import read_model
 from .tensors import DTYPES, tensor_to_array
@@ -9,11 +10,13 @@ from .tensors import DTYPES, tensor_to_array
 __all__ = [
     "DTYPES",
     "Attribute",
+    "ExternalData",
     "GraphProto",
     "ModelProto",
     "NodeProto",
     "TensorProto",
     "ValueProto",
+    "can_read_safely",
     "read_model",
     "tensor_to_array",
 ]

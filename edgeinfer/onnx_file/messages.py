@@ -10,14 +10,17 @@ from .wire import Span
 
 @dataclass(frozen=True)
 class TensorProto:
-    """A tensor as stored: ``raw`` (little-endian bytes) or ``numbers`` hold its values."""
+    """A tensor as stored: ``raw`` (little-endian bytes) or ``numbers`` hold its values, or another file does.
+
+    ``external`` is then where, as keys and values; else None.
+    """
 
     name: str
     data_type: int
     dims: tuple[int, ...]
     raw: Span | None
     numbers: tuple[float | int, ...]
-    external: bool
+    external: tuple[tuple[str, str], ...] | None
     offset: int
 
 
@@ -66,4 +69,5 @@ class ModelProto:
     producer: str
     opsets: Mapping[str, int]
     graph: GraphProto
+    external: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)

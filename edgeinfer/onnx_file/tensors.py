@@ -6,7 +6,9 @@ import math
 
 import numpy as np
 
-from ..errors import ModelFormatError, ModelLimitError
+from ..errors import ModelFormatError
+from ..limits import Limits
+from .external import ExternalData
 from .messages import TensorProto
 
 # TensorProto.DataType → NumPy. Strings, bfloat16, float8 and 4-bit types have no NumPy dtype and are refused.
@@ -33,22 +35,23 @@ def dtype_of(data_type: int, what: str, offset: int) -> np.dtype:
     return DTYPES[data_type]
 
 
-def tensor_to_array(tensor: TensorProto) -> np.ndarray:
+def tensor_to_array(tensor: TensorProto, external: ExternalData, limits: Limits) -> np.ndarray:
     """The tensor's values, read-only.
 
-    Raises ModelFormatError where type, dims and bytes do not agree.
+    Raises ModelFormatError where type, dims and bytes do not agree, ModelLimitError where it is too large.
     """
     what = f'tensor "{tensor.name}"'
     dtype = dtype_of(tensor.data_type, what, tensor.offset)
-    if tensor.external:
-        raise ModelLimitError(f"{what}: external data is not read; save the model in one file")
     if any(d < 0 for d in tensor.dims):
         raise ModelFormatError(f"{what}: negative dimension in {list(tensor.dims)}", offset=tensor.offset)
-    try:
-        np.broadcast_to(np.zeros((), dtype), tensor.dims)
-    except ValueError as error:
-        raise ModelLimitError(f"{what}: {error}") from None
+    for size in tensor.dims:
+        limits.check("dimension", size, what, tensor.offset)
+    # a dimension of 0 hides what NumPy multiplies all the same
+    limits.check("tensor_bytes", math.prod(max(d, 1) for d in tensor.dims) * dtype.itemsize, what, tensor.offset)
     count = math.prod(tensor.dims)
+    if tensor.external is not None:
+        data = external.read(tensor, count * dtype.itemsize)
+        return np.frombuffer(data, dtype=dtype.newbyteorder("<")).reshape(tensor.dims).astype(dtype, copy=False)
     if tensor.raw is not None:
         expected = count * dtype.itemsize
         if len(tensor.raw) != expected:

@@ -7,15 +7,11 @@ from collections.abc import Callable, Hashable, Mapping
 
 import numpy as np
 
-from ..errors import ModelLimitError
 from ..graph import BoundGraph, BoundNode, Value, macs
 from . import instructions as code
 from .kernels import KERNELS
 from .memory import ARENA, CONSTANTS, WEIGHTS, Placement, Pool, Ref, Storage, assign_arena
 from .plan import NumpyCall, Plan, Segment, View
-
-# What no machine holds, and what offsets within a plan stay far below.
-TENSOR_LIMIT_BYTES = 1 << 46
 
 
 class Builder:
@@ -86,9 +82,6 @@ def lower(
         builder.refs[name] = Ref(Storage(size_of(bound.values[name]), place.base, place.offset))
     for item in bound.nodes:
         kernel = KERNELS.get(item.node.op_type)
-        for value in bound.outputs_of(item.node):
-            if size_of(value) > TENSOR_LIMIT_BYTES:
-                raise ModelLimitError(f"{item.node.where}: a tensor of {size_of(value)} bytes")
         if item.op.view:
             builder.alias(item.node.outputs[0], item.node.inputs[0])
         elif kernel is None or not kernel(builder, item.node):

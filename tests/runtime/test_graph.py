@@ -11,8 +11,8 @@ from onnx import ModelProto, helper
 
 import edgeinfer
 from edgeinfer.errors import ModelFormatError, ModelLimitError, UnsupportedOperatorError
-from edgeinfer.graph.bind import FOLD_LIMIT_BYTES
 from edgeinfer.graph.ops import REGISTRY
+from edgeinfer.limits import FOLDED_BYTES
 
 X = np.zeros((2, 3), np.float32)
 
@@ -352,10 +352,10 @@ def test_an_empty_perm_turns_the_axes_round(backend: str) -> None:
 
 
 def test_a_tensor_that_no_machine_holds_is_refused() -> None:
-    inputs = [value("a", [2**40, 1]), value("b", [2**20])]
-    model = load(build([node("Add", ["a", "b"], ["y"], "n")], inputs, [value("y", None)]))
-    with pytest.raises(ModelLimitError, match=r'in node "n" \(Add\): a tensor of \d+ bytes'):
-        model._bind({"a": (2**40, 1), "b": (2**20,)})
+    inputs = [value("a", [2**20, 1]), value("b", [2**20])]
+    with pytest.raises(ModelLimitError, match=r'in node "n" \(Add\): tensor_bytes is \d+, the limit is') as info:
+        load(build([node("Add", ["a", "b"], ["y"], "n")], inputs, [value("y", None)]))
+    assert info.value.limit == "tensor_bytes"
 
 
 def test_a_cast_to_a_type_without_an_array_is_refused() -> None:
@@ -468,16 +468,25 @@ def test_a_recurrent_attribute_that_makes_no_sense_is_refused(attributes: dict[s
 
 
 def test_folding_a_bomb_is_refused() -> None:
-    shape = np.array([FOLD_LIMIT_BYTES // 4 + 1], np.int64)
+    shape = np.array([FOLDED_BYTES // 4 + 1], np.int64)
     nodes = [node("ConstantOfShape", ["s"], ["big"], "bomb"), node("ReduceSum", ["big"], ["y"])]
     with pytest.raises(
-        ModelLimitError, match=r'in node "bomb" \(ConstantOfShape\): a constant of \d+ bytes, the limit'
+        ModelLimitError,
+        match=r'in node "bomb" \(ConstantOfShape\): constants of \d+ bytes would be computed, the limit',
     ):
         load(build(nodes, [], [value("y", None)], {"s": shape}))
 
 
+def test_many_small_constants_that_add_up_to_a_bomb_are_refused() -> None:
+    shape = np.array([FOLDED_BYTES // 40], np.int64)
+    nodes = [node("ConstantOfShape", ["s"], [f"c{i}"], f"part{i}") for i in range(12)]
+    nodes.append(node("Sum", [f"c{i}" for i in range(12)], ["y"]))
+    with pytest.raises(ModelLimitError, match=r'in node "part10" \(ConstantOfShape\): constants of'):
+        load(build(nodes, [], [value("y", None)], {"s": shape}))
+
+
 def test_folding_up_to_the_limit_is_fine() -> None:
-    shape = np.array([FOLD_LIMIT_BYTES // 4], np.int64)
+    shape = np.array([FOLDED_BYTES // 4 - 1], np.int64)
     nodes = [node("ConstantOfShape", ["s"], ["big"]), node("ReduceMax", ["big"], ["y"], keepdims=0)]
     assert load(build(nodes, [], [value("y", None)], {"s": shape})).run(None, {})[0] == 0
 

@@ -70,7 +70,6 @@ def golden(**change: Any) -> dict[str, Any]:
     [
         ("{", "not JSON"),
         ("1" * 5000, "not JSON"),
-        ("[" * 100_000, "not JSON"),
         ("[]", r"edgeinfer.spec: expected an object, got \[\]"),
         ("{}", "schema_version: expected 1, got None"),
         (json.dumps({"schema_version": 2}), "schema_version: expected 1, got 2"),
