@@ -12,7 +12,7 @@ import numpy as np
 
 from . import snapshot as snapshots
 from .backends import StepEngine
-from .backends.base import Converter, StateLayout, into_record, record_shape
+from .backends.base import Converter, StateLayout, check_out, into_record, record_shape
 from .errors import StreamError
 from .spec import Window
 
@@ -197,6 +197,7 @@ class WindowCore:
         self._shape = record_shape([shape for _, shape in self.outputs])
 
     def step(self, x: Any, out: np.ndarray | None) -> np.ndarray | None:
+        check_out(out, self._shape, x)
         items = self._with(self._items, self._convert.checked(x))
         y = self._answer(items, out)
         self._items = items

@@ -181,11 +181,13 @@ def record_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     return (sum(math.prod(shape) for shape in shapes),)
 
 
-def into_record(outputs: Sequence[np.ndarray], out: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
-    """The outputs of a step as one record, written to ``out`` where given. Raises InputError if that does not fit."""
-    record = np.concatenate([np.asarray(y, np.float32).reshape(-1) for y in outputs]).reshape(shape)
+def check_out(out: Any, shape: tuple[int, ...], x: Any) -> None:
+    """Raise InputError unless a step's record can be written to ``out``, memory that ``x`` has no part in.
+
+    As the seam checks it for the C core; None is fine.
+    """
     if out is None:
-        return record
+        return
     if not isinstance(out, np.ndarray):
         raise InputError(f"out: expected a NumPy array, got {type(out).__name__}", name="out")
     if out.dtype != np.float32 or out.shape != shape or not out.flags.carray:
@@ -196,5 +198,14 @@ def into_record(outputs: Sequence[np.ndarray], out: np.ndarray | None, shape: tu
             expected=shape,
             got=out.shape,
         )
+    if isinstance(x, np.ndarray) and np.may_share_memory(out, x):
+        raise InputError("out: expected memory of its own, got an array that overlaps the input", name="out")
+
+
+def into_record(outputs: Sequence[np.ndarray], out: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
+    """The outputs of a step as one record, written to ``out`` where given, which check_out has seen."""
+    record = np.concatenate([np.asarray(y, np.float32).reshape(-1) for y in outputs]).reshape(shape)
+    if out is None:
+        return record
     out[...] = record
     return out

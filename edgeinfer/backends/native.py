@@ -26,7 +26,7 @@ from ..plan import (
     aligned_empty,
     lower,
 )
-from .base import Converter, StateLayout, into_record
+from .base import Converter, StateLayout, check_out, into_record
 
 ISA_VARIABLE = "EDGEINFER_ISA"
 _MAX_IO = 56
@@ -192,6 +192,7 @@ class SegmentedStepper:
         self._state[:] = 0
 
     def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
+        check_out(out, self._shape, x)
         y = into_record([self._advance(self._convert.checked(x))], out, self._shape)
         self._state, self._next = self._next, self._state
         return y

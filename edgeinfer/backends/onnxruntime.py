@@ -11,7 +11,7 @@ import onnxruntime
 
 from ..errors import InputError, ModelFormatError, StreamError
 from ..graph import State, ValueInfo
-from .base import Converter, StateLayout, into_record
+from .base import Converter, StateLayout, check_out, into_record
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -102,6 +102,7 @@ class OnnxRuntimeStepper:
         self._shape = shape
 
     def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
+        check_out(out, self._shape, x)
         y, states = self._advance(self._convert.checked(x), self._states, out)
         self._states = states
         return y

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..graph import BoundGraph, Prepared, StepGraph, bind
-from .base import Converter, StateLayout, into_record
+from .base import Converter, StateLayout, check_out, into_record
 
 
 class ReferenceBackend:
@@ -72,6 +72,7 @@ class ReferenceStepper:
         self._states = {state.input: state.initial for state in states.states}
 
     def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
+        check_out(out, self._shape, x)
         outputs, states = self._advance(self._convert.checked(x), self._states)
         y = into_record(outputs, out, self._shape)
         self._states = states

@@ -214,8 +214,9 @@ def test_an_out_that_cannot_hold_the_answer_is_refused_and_the_state_stays(
     assert stream.snapshot() == twin.snapshot()
 
 
-def test_an_out_that_overlaps_the_input_is_refused_and_the_state_stays(model: edgeinfer.Model) -> None:
-    stream = model.stream()
+@pytest.mark.parametrize("data", [DATA, NUMPY], ids=["all native", "with numpy nodes"])
+def test_an_out_that_overlaps_the_input_is_refused_and_the_state_stays(data: bytes, backend: Any) -> None:
+    stream = load(data, backend).stream()
     stream.run(draw(3, 3))
     twin = stream.fork()
     memory = draw(8)

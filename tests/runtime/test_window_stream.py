@@ -80,6 +80,19 @@ def test_a_padded_window_is_filled_on_its_side(side: str, pad: float, backend: A
         same(stream.step(XS[t]), m(window[None])[0], backend)
 
 
+def test_an_out_that_does_not_fit_or_overlaps_leaves_the_window_as_it_was(backend: Any) -> None:
+    stream = load(windowed(start="partial"), backend).stream()
+    stream.run(XS[:3])
+    before = stream.snapshot()
+    memory = np.zeros(5, np.float32)
+    with pytest.raises(InputError, match=r"out: expected a writable C-contiguous float32 array of shape"):
+        stream.step(XS[3], out=np.zeros(99, np.float32))
+    with pytest.raises(InputError, match="out: expected memory of its own, got an array that overlaps the input"):
+        stream.step(memory[:3], out=memory[: stream.step(XS[3]).size])
+    stream.restore(before)
+    assert stream.snapshot() == before
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_tokens_are_padded_too(side: str, isa: str) -> None:
     m = edgeinfer.load(tokens(start="pad", pad_value=2, pad_side=side), backend="native", isa=isa)
