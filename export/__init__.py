@@ -6,7 +6,7 @@ TensorFlow is imported when a model is exported, not before.
 from __future__ import annotations
 
 from .api import Exported, to_onnx
+from .differences import Differences
 from .errors import ExportError, VerificationError
-from .verify import Differences
 
 __all__ = ["Differences", "ExportError", "Exported", "VerificationError", "to_onnx"]

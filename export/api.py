@@ -12,6 +12,7 @@ from edgeinfer.snapshot import write_atomically
 from edgeinfer.spec import SPEC_KEY, Spec, StatePair
 
 from . import finish
+from .differences import Differences
 from .errors import ExportError
 from .goldens import keras_reference, make_goldens
 from .lowering import convert
@@ -22,7 +23,6 @@ from .rebuild import check_file, fixed_length, is_stateful, load_keras, rebuild
 from .samples import Input, describe_inputs
 from .streamable import Streaming, analyse, input_name
 from .supported import check_model
-from .verify import Differences
 from .verify import verify as verify_file
 
 DEFAULT_OPSET = 17

@@ -7,12 +7,9 @@ EdgeInferError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from edgeinfer.errors import EdgeInferError
 
-if TYPE_CHECKING:
-    from .verify import Differences
+from .differences import Differences
 
 __all__ = ["ExportError", "VerificationError"]
 

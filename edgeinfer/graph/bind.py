@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -66,7 +65,7 @@ def bind(graph: Graph, shapes: Mapping[str, tuple[int, ...]], limits: Limits | N
     budget = _Budget(graph)
     for info in graph.inputs:
         values[info.name] = Value(info.dtype, shapes[info.name])
-        limits.check("tensor_bytes", _size(values[info.name]), f'input "{info.name}"')
+        limits.check("tensor_bytes", values[info.name].nbytes, f'input "{info.name}"')
     running: list[BoundNode] = []
     for node in graph.nodes:
         op = _op(node)
@@ -74,7 +73,7 @@ def bind(graph: Graph, shapes: Mapping[str, tuple[int, ...]], limits: Limits | N
         outs = op.infer(node, ins)
         for out in outs:
             limits.check("rank", len(out.shape), node.where)
-            limits.check("tensor_bytes", _size(out), node.where)
+            limits.check("tensor_bytes", out.nbytes, node.where)
         if any(out.data is None for out in outs) and all(v is None or v.data is not None for v in ins):
             outs = _fold(node, op, ins, outs, budget)
         values.update((name, out) for name, out in zip(node.outputs, outs, strict=False) if name)
@@ -109,12 +108,8 @@ def _op(node: Node) -> Op:
     return REGISTRY.get(node.op_type) or INTERNAL[node.op_type]
 
 
-def _size(value: Value) -> int:
-    return math.prod(value.shape) * value.dtype.itemsize
-
-
 def _fold(node: Node, op: Op, ins: list[Value | None], outs: list[Value], budget: _Budget) -> list[Value]:
-    budget.take(node, sum(_size(out) for out in outs))
+    budget.take(node, sum(out.nbytes for out in outs))
     try:
         with np.errstate(all="ignore"):
             arrays = op.twin(node.attributes, *(None if v is None else v.data for v in ins))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,11 +16,9 @@ from ..graph import Node, Value
 from ..graph.fuse import DENSE
 from ..kernels.twins.layout import slices
 from . import instructions as code
+from .builder import Builder
 from .memory import Ref
 from .pack import gru_bias_rows, lstm_bias_rows, pack_columns_to_lanes, pack_gates_to_lanes, rnn_bias_rows
-
-if TYPE_CHECKING:
-    from .lower import Builder
 
 _FLOAT = np.dtype(np.float32)
 _RECURRENT = {

@@ -3,67 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
-from ..graph import BoundGraph, BoundNode, Value, macs
+from ..graph import BoundGraph, BoundNode, macs
 from . import instructions as code
+from .builder import Builder
 from .kernels import KERNELS
 from .memory import ARENA, CONSTANTS, WEIGHTS, Placement, Pool, Ref, Storage, assign_arena
 from .plan import NumpyCall, Plan, Segment, View
-
-
-class Builder:
-    """The plan while it grows. Kernels' lowering functions see it as their context."""
-
-    def __init__(self, bound: BoundGraph, lanes: int, weights: Pool) -> None:
-        self.bound = bound
-        self.lanes = lanes
-        self.items: list[code.Instruction | NumpyCall] = []
-        self.refs: dict[str, Ref] = {}
-        self.weights = weights
-        self.constants = Pool(CONSTANTS)
-
-    def ref(self, name: str) -> Ref:
-        """Where a value is; a constant is placed when first asked for."""
-        if name not in self.refs:
-            data = self.bound.values[name].data
-            assert data is not None
-            if name in self.bound.graph.constants:
-                self.refs[name] = self.weight(name, lambda: data)
-            else:
-                self.refs[name] = self.constant(name, lambda: data)
-        return self.refs[name]
-
-    def weight(self, key: Hashable, make: Callable[[], np.ndarray]) -> Ref:
-        """Place what depends on the model alone, under a key that says of what it is made."""
-        return self.weights.get(key, make) or self.constant(key, make)
-
-    def constant(self, key: Hashable, make: Callable[[], np.ndarray]) -> Ref:
-        """Place what depends on this plan's shapes."""
-        ref = self.constants.get(key, make)
-        assert ref is not None
-        return ref
-
-    def new(self, name: str) -> Ref:
-        """Room for a value that the next instruction writes."""
-        ref = self.refs[name] = Ref(Storage(size_of(self.bound.values[name])))
-        return ref
-
-    def scratch(self, size: int) -> Ref:
-        return Ref(Storage(size))
-
-    def alias(self, name: str, source: str) -> None:
-        """``name`` has the bytes of ``source``."""
-        self.refs[name] = self.ref(source)
-
-    def emit(self, instruction: code.Instruction) -> None:
-        self.items.append(instruction)
-
-
-def size_of(value: Value) -> int:
-    return math.prod(value.shape) * value.dtype.itemsize
 
 
 def lower(
@@ -79,7 +28,7 @@ def lower(
     """
     builder = Builder(bound, lanes, weights)
     for name, place in inputs.items():
-        builder.refs[name] = Ref(Storage(size_of(bound.values[name]), place.base, place.offset))
+        builder.refs[name] = Ref(Storage(bound.values[name].nbytes, place.base, place.offset))
     for item in bound.nodes:
         kernel = KERNELS.get(item.node.op_type)
         if item.op.view:
@@ -92,7 +41,7 @@ def lower(
     base_bytes = [0] * (1 + max(p.base for p in [*inputs.values(), *outputs.values(), Placement(ARENA)]))
     for places in (inputs, outputs):
         for name, place in places.items():
-            end = place.offset + size_of(bound.values[name])
+            end = place.offset + bound.values[name].nbytes
             base_bytes[place.base] = max(base_bytes[place.base], end)
     base_bytes[WEIGHTS], base_bytes[CONSTANTS], base_bytes[ARENA] = len(weight_blob), len(constants), arena
     return _finish(builder, weight_blob, constants, tuple(base_bytes), macs(bound))
@@ -119,11 +68,11 @@ def _place_outputs(builder: Builder, outputs: Mapping[str, Placement]) -> None:
     for name, place in outputs.items():
         value = builder.bound.values[name]
         ref = builder.ref(name)
-        if ref.storage.base is None and ref.offset == 0 and ref.storage.size == size_of(value):
+        if ref.storage.base is None and ref.offset == 0 and ref.storage.size == value.nbytes:
             ref.storage.base, ref.storage.offset = place.base, place.offset
             continue
         count = math.prod(value.shape)
-        target = Ref(Storage(size_of(value), place.base, place.offset))
+        target = Ref(Storage(value.nbytes, place.base, place.offset))
         dims = (value.dtype.itemsize, 1, count, 1, 1)
         builder.emit(code.Instruction(code.COPY, name, (ref,), (target,), dims))
 

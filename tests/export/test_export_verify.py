@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from edgeinfer_export import VerificationError, to_onnx
-from edgeinfer_export.verify import difference
+from edgeinfer_export.differences import difference
 
 import edgeinfer
 from edgeinfer.errors import ModelLoadError

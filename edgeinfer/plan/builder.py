@@ -1,0 +1,60 @@
+"""A plan while it grows: what the lowering functions emit to, and where every value will be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+import numpy as np
+
+from ..graph import BoundGraph
+from . import instructions as code
+from .memory import CONSTANTS, Pool, Ref, Storage
+from .plan import NumpyCall
+
+
+class Builder:
+    """Collects instructions and NumPy calls in order; knows the Ref of every value placed so far."""
+
+    def __init__(self, bound: BoundGraph, lanes: int, weights: Pool) -> None:
+        self.bound = bound
+        self.lanes = lanes
+        self.items: list[code.Instruction | NumpyCall] = []
+        self.refs: dict[str, Ref] = {}
+        self.weights = weights
+        self.constants = Pool(CONSTANTS)
+
+    def ref(self, name: str) -> Ref:
+        """Where a value is; a constant is placed when first asked for."""
+        if name not in self.refs:
+            data = self.bound.values[name].data
+            assert data is not None
+            if name in self.bound.graph.constants:
+                self.refs[name] = self.weight(name, lambda: data)
+            else:
+                self.refs[name] = self.constant(name, lambda: data)
+        return self.refs[name]
+
+    def weight(self, key: Hashable, make: Callable[[], np.ndarray]) -> Ref:
+        """Place what depends on the model alone, under a key that says of what it is made."""
+        return self.weights.get(key, make) or self.constant(key, make)
+
+    def constant(self, key: Hashable, make: Callable[[], np.ndarray]) -> Ref:
+        """Place what depends on this plan's shapes."""
+        ref = self.constants.get(key, make)
+        assert ref is not None
+        return ref
+
+    def new(self, name: str) -> Ref:
+        """Room for a value that the next instruction writes."""
+        ref = self.refs[name] = Ref(Storage(self.bound.values[name].nbytes))
+        return ref
+
+    def scratch(self, size: int) -> Ref:
+        return Ref(Storage(size))
+
+    def alias(self, name: str, source: str) -> None:
+        """``name`` has the bytes of ``source``."""
+        self.refs[name] = self.ref(source)
+
+    def emit(self, instruction: code.Instruction) -> None:
+        self.items.append(instruction)
