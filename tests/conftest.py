@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from edgeinfer.kernels import native
+
+# A shell's background jobs ignore SIGINT, and what they start inherits that; the commands must meet it as users do.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=native.core_names())
