@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -304,7 +304,7 @@ class Model:
         if any(d is None for d in converter.shape):
             raise StreamError(f'input "{info.name}" {list(info.shape)} has dynamic features; a window needs fixed ones')
         times = self._output_times(info, axis)
-        return WindowCore(self._run, converter, window, axis, times)
+        return WindowCore(lambda: self._window_runner(info.name, axis), converter, window, times)
 
     def _output_times(self, info: ValueInfo, axis: int) -> dict[str, int]:
         """Where each output has its time axis, -1 for none."""
@@ -326,6 +326,10 @@ class Model:
 
     def _run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
         arrays = self._arrays(feeds)
+        return self._session(arrays).run(arrays)
+
+    def _session(self, arrays: Mapping[str, np.ndarray]) -> Session:
+        """The session for these arrays' shapes, bound now or kept from before."""
         key = tuple(arrays[info.name].shape for info in self._backend.inputs)
         with self._lock:
             session = self._sessions.get(key)
@@ -336,7 +340,26 @@ class Model:
                     self._sessions.popitem(last=False)
             else:
                 self._sessions.move_to_end(key)
-        return session.run(arrays)
+        return session
+
+    def _window_runner(self, name: str, axis: int) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+        """A function that runs the model over a window [steps, …] as a batch of 1, every state at zero.
+
+        It keeps what depends on the number of steps, since a window that is full has the same every time.
+        """
+        session: Session | None = None
+        feeds: dict[str, np.ndarray] = {}
+
+        def run(items: np.ndarray) -> dict[str, np.ndarray]:
+            nonlocal session, feeds
+            x = items[None] if axis else items[:, None]
+            if session is None or feeds[name].shape != x.shape:
+                feeds = self._arrays({name: x})
+                session = self._session(feeds)
+            feeds[name] = x
+            return session.run(feeds)
+
+        return run
 
     def _bind(self, shapes: Mapping[str, tuple[int, ...]]) -> Session:
         try:

@@ -172,24 +172,23 @@ class StepCore:
 class WindowCore:
     """Keeps the last inputs and runs the model over them from a zero state at every step.
 
-    run: feeds by name → outputs by name. axis: the input's time axis (0 or 1; batch is the other).
-    times: the time axis of each output, -1 for none; of a sequence, the last row is the step's answer.
+    make_run: gives a function of this core's own, from a window [steps, …] to the outputs by name. times: the time
+    axis of each output, -1 for none; of a sequence, the last row is the step's answer.
     """
 
     kind = "window"
 
     def __init__(
         self,
-        run: Callable[[Mapping[str, Any]], dict[str, np.ndarray]],
+        make_run: Callable[[], Callable[[np.ndarray], dict[str, np.ndarray]]],
         convert: Converter,
         window: Window,
-        axis: int,
         times: Mapping[str, int],
     ) -> None:
-        self._run_model = run
+        self._make_run = make_run
+        self._run_model = make_run()
         self._convert = convert
         self._window = window
-        self._axis = axis
         self._times = times
         self._items = self._empty()
         probe = np.full((window.length, *self._items.shape[1:]), 0, convert.dtype)
@@ -232,7 +231,7 @@ class WindowCore:
         self._items = items
 
     def fork(self) -> WindowCore:
-        twin = WindowCore(self._run_model, self._convert, self._window, self._axis, self._times)
+        twin = WindowCore(self._make_run, self._convert, self._window, self._times)
         twin._items = self._items
         return twin
 
@@ -252,7 +251,7 @@ class WindowCore:
         return into_record(list(self._outputs(items).values()), out, self._shape)
 
     def _outputs(self, items: np.ndarray) -> dict[str, np.ndarray]:
-        found = self._run_model({self._convert.name: np.expand_dims(items, 1 - self._axis)})
+        found = self._run_model(items)
         return {name: _last(found[name], time) for name, time in self._times.items()}
 
 
@@ -260,5 +259,6 @@ def _last(y: np.ndarray, time: int) -> np.ndarray:
     """The last row in time of an output with a batch of 1; the output itself where it has no time axis."""
     if time < 0:
         return y[0]
-    batch = 0 if time else 1
-    return np.take(np.take(y, -1, axis=time), 0, axis=batch if batch < time else batch - 1)
+    rows = y[(slice(None),) * time + (-1,)]
+    # the batch is the first axis that is left, whichever of the two came first
+    return rows[0]

@@ -53,7 +53,7 @@ def align(size: int) -> int:
 def aligned_empty(size: int) -> np.ndarray:
     """``size`` bytes that begin on a boundary of ALIGN; their content is undefined."""
     raw = np.empty(size + ALIGN, np.uint8)
-    start = -raw.ctypes.data % ALIGN
+    start = -raw.__array_interface__["data"][0] % ALIGN
     return raw[start : start + size]
 
 
