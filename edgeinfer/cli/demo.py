@@ -146,7 +146,8 @@ def _series() -> CsvSeries:
 
 def _demand_table(forecast: Forecast, came: npt.NDArray[np.float64]) -> str:
     places = decimals(came)
-    low, high = min(forecast.values.min(), came.min()), max(forecast.values.max(), came.max())
+    both = np.concatenate([forecast.values, came])
+    low, high = np.min(both), np.max(both)
     rows = []
     for hour, (value, actual) in enumerate(zip(forecast.values, came, strict=True)):
         when = str(hour + 1) if forecast.times is None else show_time(forecast.times[hour])

@@ -117,7 +117,7 @@ def sparkline(values: Sequence[float] | np.ndarray) -> str:
     data = np.asarray(values, dtype=np.float64)
     if data.size == 0:
         return ""
-    low, high = float(data.min()), float(data.max())
+    low, high = float(np.min(data)), float(np.max(data))
     if high == low:
         return blocks[3] * data.size
     levels = np.minimum(((data - low) / (high - low) * len(blocks)).astype(int), len(blocks) - 1)
