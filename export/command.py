@@ -15,13 +15,19 @@ from .errors import VerificationError
 # Wrong usage exits 2, as argparse does.
 OK, FAILED, BAD_MODEL = 0, 1, 3
 
+_EXAMPLES = """\
+examples:
+  {prog} model.keras -o model.onnx
+  {prog} windows.keras -o windows.onnx --mode window --window 24
+"""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code.
 
     0 fine, 1 verification failed, 2 wrong usage, 3 bad model or input.
     """
-    parser = _parser()
+    parser = _parser("python -m export" if argv is None else "edgeinfer export")
     try:
         arguments = parser.parse_args(argv)
         _check(parser, arguments)
@@ -80,9 +86,11 @@ def _say(line: str) -> None:
     print(f"export: {line}", file=sys.stderr, flush=True)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="export",
+        prog=prog,
+        epilog=_EXAMPLES.format(prog=prog),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Write a Keras model as one ONNX file, checked against Keras and ONNX Runtime.",
     )
     parser.add_argument("model", type=Path, metavar="MODEL.keras", help="the model, as saved by model.save")

@@ -26,10 +26,16 @@ RECIPES = {
 }
 _WITH_DATA = ("sentiment", "demand")
 
+_EXAMPLES = """\
+examples:
+  {prog} demand --quick --out trained
+  {prog} demand --score demand.onnx
+"""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command: 0 fine, 1 training or a check failed, 2 wrong usage, 3 bad model or input."""
-    parser = _parser()
+    parser = _parser("python -m train" if argv is None else "edgeinfer train")
     try:
         arguments = parser.parse_args(argv)
         _check(parser, arguments)
@@ -73,9 +79,11 @@ def _recipe(name: str) -> Recipe:
     return cast(Recipe, importlib.import_module(f".{name}", __package__))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="train",
+        prog=prog,
+        epilog=_EXAMPLES.format(prog=prog),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Train a model on real data, save NAME.keras and NAME.json. Without NAME: list recipes.",
     )
     parser.add_argument("recipe", nargs="?", metavar="NAME", choices=RECIPES, help=", ".join(RECIPES))
