@@ -40,15 +40,6 @@ class Prepared:
     step: StepGraph | None
     parameters: int
 
-    @property
-    def data_inputs(self) -> tuple[ValueInfo, ...]:
-        return tuple(info for info in self.graph.inputs if info.name not in self.state_inputs)
-
-    @property
-    def data_outputs(self) -> tuple[ValueInfo, ...]:
-        states = set(self.state_inputs.values())
-        return tuple(info for info in self.graph.outputs if info.name not in states)
-
 
 def prepare(proto: ModelProto, state_pairs: Sequence[tuple[str, str]] = (), policy: Policy = STRICT) -> Prepared:
     """Check a model and find its states and whether it streams.
