@@ -76,7 +76,7 @@ def load(
         found = hashlib.sha256(data).hexdigest()
         if sha256 is not None and found != sha256.lower():
             raise ModelFormatError(f"expected sha256 {sha256}, got {found}")
-        return Model(data, path, backend, nan == "reject", isa, policy)
+        return Model(data, found, path, backend, nan == "reject", isa, policy)
     except ModelFormatError as error:
         raise error if path is None else error.in_file(path) from None
 
@@ -95,6 +95,7 @@ class Model:
     def __init__(
         self,
         data: bytes,
+        sha256: str,
         path: str | None,
         backend: str,
         reject_nonfinite: bool,
@@ -103,7 +104,7 @@ class Model:
     ) -> None:
         proto = read_model(data, policy.limits)
         self.path = path
-        self.sha256 = hashlib.sha256(data).hexdigest()
+        self.sha256 = sha256
         self.metadata: Mapping[str, str] = dict(proto.metadata)
         text = self.metadata.get(SPEC_KEY)
         self.spec: Spec | None = None if text is None else Spec.from_json(text, policy.limits)

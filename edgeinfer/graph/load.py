@@ -91,16 +91,15 @@ class _Tensors:
     def array(self, tensor: TensorProto) -> np.ndarray:
         """The values. A scalar may be infinite, as a bound or a fill value is; a weight may not."""
         array = tensor_to_array(tensor, self._external, self._policy.limits)
-        if array.ndim and array.dtype.kind == "f" and not self._policy.nonfinite_weights:
-            bad = np.argwhere(~np.isfinite(array))
-            if len(bad):
-                position = tuple(int(i) for i in bad[0])
-                raise ModelFormatError(
-                    f'tensor "{tensor.name}": expected finite numbers, got {array[position]} at {list(position)}; '
-                    "load(…, nonfinite_weights=True) lets it pass",
-                    offset=tensor.offset,
-                )
-        return array
+        may_be_anything = not array.ndim or array.dtype.kind != "f" or self._policy.nonfinite_weights
+        if may_be_anything or np.isfinite(array).all():
+            return array
+        position = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ModelFormatError(
+            f'tensor "{tensor.name}": expected finite numbers, got {array[position]} at {list(position)}; '
+            "load(…, nonfinite_weights=True) lets it pass",
+            offset=tensor.offset,
+        )
 
 
 def _define(known: Any, name: str, what: str, offset: int) -> None:
