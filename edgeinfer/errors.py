@@ -26,6 +26,12 @@ __all__ = [
 ]
 
 
+def shorten(value: object, width: int = 60) -> str:
+    """A value as messages quote it: its repr, cut to ``width`` characters."""
+    shown = repr(value)
+    return shown if len(shown) <= width else shown[: width - 3] + "..."
+
+
 class EdgeInferError(Exception):
     """Base of everything that edgeinfer raises on purpose."""
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .errors import ModelFormatError
+from .errors import ModelFormatError, shorten
 from .limits import DEFAULT, Limits
 
 SPEC_KEY = "edgeinfer.spec"
@@ -189,10 +189,7 @@ def _depth(text: str) -> int:
 
 
 def _wrong(where: str, expected: object, got: object) -> ModelFormatError:
-    shown = repr(got)
-    if len(shown) > 80:
-        shown = shown[:77] + "..."
-    return ModelFormatError(f"metadata {SPEC_KEY}: {where}: expected {expected}, got {shown}")
+    return ModelFormatError(f"metadata {SPEC_KEY}: {where}: expected {expected}, got {shorten(got, 80)}")
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import textwrap
 
+from ..backends import BACKENDS
 from ..errors import StreamError
 from ..model import Model, load
 from ..stream import Stream
 
-BACKENDS = ("auto", "native", "onnxruntime", "reference")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 

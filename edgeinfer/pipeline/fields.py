@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import PipelineError
+from ..errors import PipelineError, shorten
 from ..graph import ValueInfo
 from ..model import Model
 from ..spec import Spec
@@ -14,10 +14,7 @@ from ..spec import Spec
 
 def wrong(stage: str, field: str, expected: str, got: object) -> PipelineError:
     """The error for a field that is not what it should be."""
-    shown = repr(got)
-    if len(shown) > 60:
-        shown = shown[:57] + "..."
-    return PipelineError(f"{stage}: {field}: expected {expected}, got {shown}", stage=stage, field=field)
+    return PipelineError(f"{stage}: {field}: expected {expected}, got {shorten(got)}", stage=stage, field=field)
 
 
 def known_only(data: Mapping[str, Any], stage: str, keys: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import PipelineError
+from ..errors import PipelineError, shorten
 
 KINDS = ("value", "difference", "calendar")
 ENCODINGS = ("sin", "cos")
@@ -162,10 +162,7 @@ def read_rows(value: Any, where: str, minimum: int = 0) -> int:
 
 def wrong(field: str, expected: str, got: object) -> PipelineError:
     """The error for a field that is not what it should be."""
-    shown = repr(got)
-    if len(shown) > 60:
-        shown = shown[:57] + "..."
-    return refused(field, f"{field}: expected {expected}, got {shown}")
+    return refused(field, f"{field}: expected {expected}, got {shorten(got)}")
 
 
 def refused(field: str, message: str) -> PipelineError:

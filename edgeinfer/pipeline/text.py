@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import PipelineError
+from ..errors import PipelineError, shorten
 
 PADDING = ""
 UNKNOWN = "<unk>"
@@ -182,7 +182,4 @@ def _is_pair(value: Any) -> bool:
 
 
 def _wrong(field: str, expected: str, got: object) -> PipelineError:
-    shown = repr(got)
-    if len(shown) > 60:
-        shown = shown[:57] + "..."
-    return PipelineError(f"text: {field}: expected {expected}, got {shown}", stage="text", field=field)
+    return PipelineError(f"text: {field}: expected {expected}, got {shorten(got)}", stage="text", field=field)

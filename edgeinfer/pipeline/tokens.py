@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import snapshot
-from ..errors import PipelineError, StreamError
+from ..errors import PipelineError, StreamError, shorten
 from ..model import Model
 from .fields import check_width, only_input, only_output, preprocessing, spec_of, wrong
 from .text import Encoded, TextEncoder
@@ -134,9 +134,3 @@ class TokenStream:
     def close(self) -> None:
         """Release the state; a closed stream raises StreamError."""
         self._stream.close()
-
-
-def shorten(text: str) -> str:
-    """A text as it is quoted in a message."""
-    shown = repr(text)
-    return shown if len(shown) <= 60 else shown[:57] + "..."
