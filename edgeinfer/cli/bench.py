@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import gc
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import InputError
 from ..model import Model, load
@@ -19,31 +16,21 @@ from .answers import backend_of, name_of
 from .common import add_backend, add_mode, add_model, add_parser, open_model, open_stream
 from .output import say, say_json, table
 from .samples import random_steps
+from .timing import Timing, histogram_table, measure, ratio, show_ns
 from .verify import TOLERANCE, largest_difference
 
 _PREPARED = 256
-_ROUND_SECONDS = 0.02
 _TEXT = """
 example:
   edgeinfer bench demand.onnx
   edgeinfer bench demand.onnx --against onnxruntime --seconds 5
 
 Times stream.step() on random inputs made beforehand, in one thread, after a
-warm-up. min, p50 and p99 are of single steps, less what reading the clock
-takes; steps/s is of a loop without a clock in it. With --against, both first
-have to give the same outputs (else exit status 1), and then take turns.
+warm-up. min to p99.9 are of single steps, less what reading the clock takes;
+steps/s is of a loop without a clock in it. With --against, both first have to
+give the same outputs (else exit status 1), and then take turns; the ratio is
+that of the loops, the median over the rounds.
 """
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Nanoseconds of single steps, and steps per second of an undisturbed loop."""
-
-    steps: int
-    min_ns: float
-    p50_ns: float
-    p99_ns: float
-    steps_per_second: float
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -70,7 +57,11 @@ def run(args: argparse.Namespace) -> int:
     steps = random_steps(models[0], _PREPARED)
     difference = _compare(models, args, steps)
     equal = difference is None or difference <= TOLERANCE
-    timings = measure(streams, steps, args.seconds) if equal else []
+    for stream in streams:
+        fill(stream, steps[0])
+    watches = measure([stream.step for stream in streams], steps, args.seconds) if equal else []
+    timings = [watch.timing() for watch in watches]
+    times_as_long = ratio(watches[0].loops, watches[1].loops) if len(watches) > 1 else None
     about = models[0].describe()
     window = args.window or (about.get("window") or {}).get("length")
     mode = args.mode or about.get("mode")
@@ -84,8 +75,9 @@ def run(args: argparse.Namespace) -> int:
                 "tolerance": TOLERANCE,
                 "largest_difference": difference,
                 "equal": equal,
+                "ratio": times_as_long,
                 "results": [
-                    {"backend": model.backend, "isa": model.isa, **vars(timing)}
+                    {"backend": model.backend, "isa": model.isa, **asdict(timing)}
                     for model, timing in zip(models, timings, strict=False)
                 ],
             }
@@ -96,51 +88,33 @@ def run(args: argparse.Namespace) -> int:
         return 1
     say(f"{name_of(models[0])}: {_about_step(mode, window)}")
     say()
-    rows = [
-        (backend_of(model), *map(show_ns, (t.min_ns, t.p50_ns, t.p99_ns)), f"{t.steps_per_second:,.0f}")
-        for model, t in zip(models, timings, strict=True)
-    ]
-    say(table(("backend", "min", "p50", "p99", "steps/s"), rows))
-    if difference is not None:
-        ratio = timings[1].p50_ns / max(timings[0].p50_ns, 1.0)
-        word = "fast" if ratio >= 1 else "slow"
+    say(_timings_table(models, timings))
+    for model, timing in zip(models, timings, strict=True):
+        say()
+        say(f"single steps on {backend_of(model)}")
+        say(histogram_table(timing.histogram))
+    if times_as_long is not None:
+        word = "fast" if times_as_long >= 1 else "slow"
         say()
         say(
-            f"{models[0].backend} is {max(ratio, 1 / ratio):.1f} times as {word} as {models[1].backend} by p50; "
-            f"largest difference of outputs {difference:.1e}"
+            f"{models[0].backend} is {max(times_as_long, 1 / times_as_long):.1f} times as {word} as "
+            f"{models[1].backend}; largest difference of outputs {difference:.1e}"
         )
     return 0
 
 
-def measure(streams: Sequence[Stream], steps: Sequence[Any], seconds: float) -> list[Timing]:
-    """Time streams in turns for ``seconds`` in all, so that what else the machine does falls on all alike."""
-    overhead = _clock_overhead()
-    sizes = [_round_size(stream, steps) for stream in streams]
-    singles: list[list[npt.NDArray[np.int64]]] = [[] for _ in streams]
-    loops = [[0, 0] for _ in streams]
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        end = time.perf_counter() + seconds
-        while True:
-            for i, stream in enumerate(streams):
-                singles[i].append(_time_singly(stream, steps, sizes[i]))
-                loops[i][0] += sizes[i]
-                loops[i][1] += _time_loop(stream, steps, sizes[i])
-            if time.perf_counter() >= end:
-                break
-    finally:
-        if collecting:
-            gc.enable()
-    return [_summary(np.concatenate(singles[i]), overhead, loops[i][0], loops[i][1]) for i in range(len(streams))]
+def fill(stream: Stream, x: Any) -> None:
+    """Step until an answer comes: a window that waits costs nothing yet."""
+    while stream.step(x) is None:
+        pass
 
 
-def show_ns(nanoseconds: float) -> str:
-    """A duration with a unit that fits."""
-    for limit, unit, scale in ((1e3, "ns", 1.0), (1e6, "µs", 1e3), (1e9, "ms", 1e6)):
-        if nanoseconds < limit:
-            return f"{nanoseconds / scale:.3g} {unit}"
-    return f"{nanoseconds / 1e9:.3g} s"
+def _timings_table(models: Sequence[Model], timings: Sequence[Timing]) -> str:
+    rows = []
+    for model, t in zip(models, timings, strict=True):
+        quantiles = map(show_ns, (t.min_ns, t.p50_ns, t.p90_ns, t.p99_ns, t.p999_ns))
+        rows.append((backend_of(model), *quantiles, f"{t.steps_per_second:,.0f}"))
+    return table(("backend", "min", "p50", "p90", "p99", "p99.9", "steps/s"), rows)
 
 
 def _compare(models: Sequence[Model], args: argparse.Namespace, steps: Sequence[Any]) -> float | None:
@@ -161,53 +135,6 @@ def _named(answer: Any) -> dict[str, np.ndarray]:
     if isinstance(answer, dict):
         return {name: np.array(value) for name, value in answer.items()}
     return {"": np.array(answer)}
-
-
-def _round_size(stream: Stream, steps: Sequence[Any]) -> int:
-    """How many steps make a round of about _ROUND_SECONDS; a warm-up that fills windows, too."""
-    _time_loop(stream, steps, len(steps))
-    while stream.step(steps[0]) is None:  # a window that waits costs nothing yet
-        pass
-    size = 16
-    while True:
-        spent = _time_loop(stream, steps, size) / 1e9
-        if spent >= _ROUND_SECONDS / 4:
-            return max(16, int(size * _ROUND_SECONDS / spent))
-        size *= 4
-
-
-def _time_singly(stream: Stream, steps: Sequence[Any], count: int) -> npt.NDArray[np.int64]:
-    taken = []
-    step, clock, prepared = stream.step, time.perf_counter_ns, len(steps)
-    for i in range(count):
-        x = steps[i % prepared]
-        before = clock()
-        step(x)
-        taken.append(clock() - before)
-    return np.array(taken, dtype=np.int64)
-
-
-def _time_loop(stream: Stream, steps: Sequence[Any], count: int) -> int:
-    step, clock = stream.step, time.perf_counter_ns
-    repeated = [steps[i % len(steps)] for i in range(count)]
-    before = clock()
-    for x in repeated:
-        step(x)
-    return clock() - before
-
-
-def _clock_overhead() -> float:
-    clock = time.perf_counter_ns
-    taken = []
-    for _ in range(2000):
-        before = clock()
-        taken.append(clock() - before)
-    return float(np.median(taken))
-
-
-def _summary(taken: npt.NDArray[np.int64], overhead: float, steps: int, nanoseconds: int) -> Timing:
-    low, middle, high = (max(float(np.percentile(taken, q)) - overhead, 0.0) for q in (0, 50, 99))
-    return Timing(taken.size + steps, low, middle, high, steps / max(nanoseconds, 1) * 1e9)
 
 
 def _about_step(mode: str | None, window: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
@@ -23,11 +24,11 @@ from .answers import (
     next_token_table,
     show_time,
 )
-from .bench import Timing, measure, show_ns
 from .common import add_backend, add_parser
 from .csv_series import CsvSeries, read_csv_series
 from .output import decimals, marks, plural, say, say_json, table
 from .samples import random_steps
+from .timing import Timing, measure, show_ns
 
 MODELS = ("sum", "next_word", "sentiment", "demand")
 SUM_VALUES = (5.0, 6.0)
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
                     "mean_absolute_error": _mae(forecast.values, came),
                     "mean_absolute_error_same_hour_yesterday": _mae(past[-_HELD_BACK:], came),
                 },
-                "step": {name: vars(timing) for name, timing in timings.items()},
+                "step": {name: asdict(timing) for name, timing in timings.items()},
             }
         )
         return 0
@@ -178,7 +179,7 @@ def _timing_table(models: dict[str, Model], timings: dict[str, Timing]) -> str:
 
 
 def _time(model: Model) -> Timing:
-    return measure([model.stream()], random_steps(model, 64), _SECONDS)[0]
+    return measure([model.stream().step], random_steps(model, 64), _SECONDS)[0].timing()
 
 
 def _mae(values: npt.NDArray[np.float64], came: npt.NDArray[np.float64]) -> float:
