@@ -7,7 +7,12 @@ SOURCES := pyproject.toml setup.py $(shell find edgeinfer train export -name '*.
 	-o -name '*.[ch]' -o -name '*.onnx' -o -name '*.csv' -o -name '*.txt')
 PYTEST := $(DEV)/bin/python -m pytest
 
-.PHONY: help demo test test-all lint format wheel models clean
+# The core as setup.py builds it.
+CSRC := edgeinfer/kernels/csrc
+CORE := $(wildcard $(CSRC)/*.[ch])
+CORE_FLAGS := -std=c11 -O3 -ffp-contract=off -fno-math-errno
+
+.PHONY: help demo test test-all lint format wheel models roofline clean
 
 help:
 	@echo 'make demo      build the wheel, install it with numpy alone, run edgeinfer demo'
@@ -16,6 +21,7 @@ help:
 	@echo 'make lint      ruff, mypy, import-linter, cython-lint'
 	@echo 'make format    ruff format'
 	@echo 'make models    train, export and check the bundled models again (about half an hour)'
+	@echo 'make roofline  how fast a step could be on this machine, and how fast the C core is (ARGS="--isa avx2 8,64")'
 	@echo 'make clean     remove what was built'
 
 demo: $(RUN)/.installed
@@ -47,6 +53,18 @@ models: $(DEV)/.installed
 	  $(DEV)/bin/python -m export build/trained/$$name.keras -o edgeinfer/models/$$name.onnx; \
 	  $(DEV)/bin/python -m train $$name --score edgeinfer/models/$$name.onnx; \
 	done
+
+roofline: build/roofline
+	build/roofline $(ARGS)
+
+ROOFLINE := $(addprefix build/roofline_,$(addsuffix .o,generic avx2 avx512))
+
+$(ROOFLINE): build/roofline_%.o: bench/roofline_probes.c bench/roofline.h $(CORE)
+	mkdir -p build
+	$(CC) $(CORE_FLAGS) -Wall -Wextra -I$(CSRC) -DPROBE_$(shell echo $* | tr a-z A-Z) -c $< -o $@
+
+build/roofline: bench/roofline.c bench/roofline.h $(ROOFLINE) $(CORE)
+	$(CC) $(CORE_FLAGS) -Wall -Wextra -I$(CSRC) -DROOFLINE_FLAGS='"$(CORE_FLAGS)"' $< $(ROOFLINE) $(CSRC)/*.c -lm -o $@
 
 clean:
 	rm -rf build dist *.egg-info $(RUN) $(DEV) edgeinfer/kernels/*.so

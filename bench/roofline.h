@@ -1,0 +1,28 @@
+/* What one instruction set can do on this machine, measured without the core: bench/roofline.c. */
+#ifndef EI_ROOFLINE_H
+#define EI_ROOFLINE_H
+
+#include <stdint.h>
+
+enum { CELL_LSTM, CELL_GRU, CELL_RNN, CELLS };
+
+typedef struct roofline_probes {
+    const char *name;
+    /* `rounds` times every accumulator times a plus b, in registers alone. Gives the MACs done. */
+    double (*fma)(int64_t rounds);
+    /* Reads p[0..floats) `passes` times: always forwards, or to and fro in pieces of ROOFLINE_READ. floats: a multiple
+     * of that. Gives the bytes read. */
+    double (*read)(const float *p, int64_t floats, int64_t passes, int to_and_fro);
+    /* `steps` steps of a cell of one block with nothing to sum: from h in memory through one fma, the joining of the
+     * two segments and the activations to h in memory. */
+    void (*chain)(int cell, int64_t steps);
+} roofline_probes;
+
+#define ROOFLINE_READ 256 /* floats */
+
+/* Everything a probe computes ends here, so that the compiler keeps it. */
+extern volatile float roofline_sink;
+
+extern const roofline_probes roofline_generic, roofline_avx2, roofline_avx512;
+
+#endif
