@@ -12,12 +12,14 @@ CSRC := edgeinfer/kernels/csrc
 CORE := $(wildcard $(CSRC)/*.[ch])
 CORE_FLAGS := -std=c11 -O3 -ffp-contract=off -fno-math-errno
 
-.PHONY: help demo test test-all lint format wheel models roofline clean
+.PHONY: help demo test test-all test-c test-arm lint format wheel models roofline clean
 
 help:
 	@echo 'make demo      build the wheel, install it with numpy alone, run edgeinfer demo'
 	@echo 'make test      lint, then every test with seeded samples (what CI runs)'
 	@echo 'make test-all  the same with the full products'
+	@echo 'make test-c    the C core and its checks under gcc and clang, warnings as errors'
+	@echo 'make test-arm  the same for AArch64: cross-compiled, run under qemu-user'
 	@echo 'make lint      ruff, mypy, import-linter, cython-lint'
 	@echo 'make format    ruff format'
 	@echo 'make models    train, export and check the bundled models again (about half an hour)'
@@ -54,10 +56,40 @@ models: $(DEV)/.installed
 	  $(DEV)/bin/python -m train $$name --score edgeinfer/models/$$name.onnx; \
 	done
 
+# What the C core and everything beside it must compile under, and the checks of tests/csrc on every core that runs.
+CHECK_FLAGS := $(CORE_FLAGS) -Wall -Wextra -Wshadow -Wpedantic -Werror -I$(CSRC)
+CHECKS := tests/csrc/harness.c $(wildcard tests/csrc/test_*.c)
+PROBES := GENERIC AVX2 AVX512 NEON
+
+test-c:
+	.ci/need gcc=gcc clang=clang
+	set -e; for cc in gcc clang; do $(MAKE) --no-print-directory check-c CHECK_CC=$$cc CHECK_OUT=build/$$cc CHECK_RUN=; done
+
+# A machine that is AArch64 itself needs neither the cross compiler nor the emulator.
+test-arm:
+ifeq ($(shell uname -m),aarch64)
+	$(MAKE) --no-print-directory check-c CHECK_CC=$(CC) CHECK_OUT=build/arm CHECK_RUN=
+else
+	.ci/need aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/lib/libc.a=libc6-dev-arm64-cross \
+	  qemu-aarch64=qemu-user
+	$(MAKE) --no-print-directory check-c CHECK_CC='aarch64-linux-gnu-gcc -static' CHECK_OUT=build/arm \
+	  CHECK_RUN=qemu-aarch64 CHECK_CORES='neon generic'
+endif
+
+# One compiler: CHECK_CC, the emulator in CHECK_RUN, and the cores that must be there in CHECK_CORES.
+check-c:
+	mkdir -p $(CHECK_OUT)
+	set -e; for probe in $(PROBES); do \
+	  $(CHECK_CC) $(CHECK_FLAGS) -DPROBE_$$probe -c bench/roofline_probes.c -o $(CHECK_OUT)/probe_$$probe.o; done
+	$(CHECK_CC) $(CHECK_FLAGS) bench/roofline.c $(PROBES:%=$(CHECK_OUT)/probe_%.o) $(CSRC)/*.c -lm -o $(CHECK_OUT)/roofline
+	$(CHECK_CC) $(CHECK_FLAGS) $(CHECKS) $(CSRC)/*.c -lm -o $(CHECK_OUT)/test_core
+	set -e; for core in $(or $(CHECK_CORES),$$($(CHECK_RUN) $(CHECK_OUT)/test_core --list)); do \
+	  $(CHECK_RUN) $(CHECK_OUT)/test_core $$core; done
+
 roofline: build/roofline
 	build/roofline $(ARGS)
 
-ROOFLINE := $(addprefix build/roofline_,$(addsuffix .o,generic avx2 avx512))
+ROOFLINE := $(addprefix build/roofline_,$(addsuffix .o,generic avx2 avx512 neon))
 
 $(ROOFLINE): build/roofline_%.o: bench/roofline_probes.c bench/roofline.h $(CORE)
 	mkdir -p build

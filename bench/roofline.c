@@ -55,6 +55,9 @@ static const roofline_probes *const all_probes[] = {
     &roofline_avx512,
     &roofline_avx2,
 #endif
+#if EI_AARCH64
+    &roofline_neon,
+#endif
     &roofline_generic,
 };
 #define PROBES ((int)(sizeof all_probes / sizeof all_probes[0]))
@@ -151,8 +154,8 @@ static int64_t cache_bytes(int core, int wanted)
         return found;
 #if defined(_SC_LEVEL1_DCACHE_SIZE)
     static const int names[] = {0, _SC_LEVEL1_DCACHE_SIZE, _SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE};
-    const long size = sysconf(names[wanted]);
-    return size > 0 ? size : 0;
+    const long bytes = sysconf(names[wanted]);
+    return bytes > 0 ? bytes : 0;
 #else
     return 0;
 #endif

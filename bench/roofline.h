@@ -23,6 +23,6 @@ typedef struct roofline_probes {
 /* Everything a probe computes ends here, so that the compiler keeps it. */
 extern volatile float roofline_sink;
 
-extern const roofline_probes roofline_generic, roofline_avx2, roofline_avx512;
+extern const roofline_probes roofline_generic, roofline_avx2, roofline_avx512, roofline_neon;
 
 #endif

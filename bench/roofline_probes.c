@@ -1,5 +1,5 @@
-/* The probes of one instruction set: compiled once for each, with -DPROBE_GENERIC, -DPROBE_AVX2 or -DPROBE_AVX512;
- * empty where the target has not got it. */
+/* The probes of one instruction set: compiled once for each, with -DPROBE_GENERIC, -DPROBE_AVX2, -DPROBE_AVX512
+ * or -DPROBE_NEON; empty where the target has not got it. */
 #include "roofline.h"
 
 #include "isa.h"
@@ -27,6 +27,12 @@
 #pragma GCC target("avx2,fma")
 #endif
 #include "vec_avx2.h"
+
+#elif defined(PROBE_NEON) && EI_AARCH64
+
+#define EI_ISA neon
+#define EI_ISA_NAME "neon"
+#include "vec_neon.h"
 
 #elif defined(PROBE_GENERIC)
 
@@ -166,7 +172,7 @@ static EI_NOINLINE void chain(int cell, int64_t steps)
 
 const roofline_probes EI_FN(roofline) = {EI_ISA_NAME, fma_rounds, read_passes, chain};
 
-#if defined(__clang__) && !defined(PROBE_GENERIC)
+#if defined(__clang__) && EI_X86 && !defined(PROBE_GENERIC)
 #pragma clang attribute pop
 #endif
 

@@ -1,6 +1,6 @@
 /* Activations and the other elementwise functions of one vector. The errors promised stand in accuracy.h.
  *
- * vf_min and vf_max return their second argument where either is NaN, so a limit comes first and NaN goes through. */
+ * vf_min and vf_max return their second argument where it is NaN, so a limit comes first and NaN goes through. */
 
 /* 2^y - 1 and 2^y come from the same pieces: y = n + r with n whole and |r| <= 1/2, and 2^r - 1 = r q(r), so that
  * 2^y - 1 = 2^n r q(r) + (2^n - 1). Of the polynomials with float coefficients, q has the least relative error of 2^r

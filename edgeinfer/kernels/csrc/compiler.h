@@ -33,4 +33,10 @@ typedef uint64_t ei_u64 EI_ANYWHERE;
 #define EI_X86 0
 #endif
 
+#if defined(__aarch64__) && (defined(__GNUC__) || defined(__clang__))
+#define EI_AARCH64 1
+#else
+#define EI_AARCH64 0
+#endif
+
 #endif

@@ -31,12 +31,41 @@ static int ei_cpu_has(const ei_core *core)
         return 1;
     return (ebx & bit_AVX512F) != 0 && (saved & EI_XCR0_ZMM) == EI_XCR0_ZMM;
 }
+
+#elif EI_AARCH64
+
+#if defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+/* Linux says whether the CPU has it and its registers are saved; elsewhere it is part of what every program needs. */
+static int ei_cpu_has(const ei_core *core)
+{
+#if defined(__linux__)
+    return core == &ei_core_neon && (getauxval(AT_HWCAP) & HWCAP_ASIMD) != 0;
+#else
+    return core == &ei_core_neon;
+#endif
+}
+
+#else
+
+static int ei_cpu_has(const ei_core *core)
+{
+    (void)core;
+    return 0;
+}
+
 #endif
 
 static const ei_core *const ei_cores[] = {
 #if EI_X86
     &ei_core_avx512,
     &ei_core_avx2,
+#endif
+#if EI_AARCH64
+    &ei_core_neon,
 #endif
     &ei_core_generic,
 };
@@ -45,6 +74,9 @@ static const char *const ei_names[] = {
 #if EI_X86
     "avx512",
     "avx2",
+#endif
+#if EI_AARCH64
+    "neon",
 #endif
     "generic",
     NULL,
@@ -58,11 +90,8 @@ const ei_core *ei_core_find(const char *name)
         const ei_core *core = ei_cores[k];
         if (name != NULL && strcmp(name, core->name) != 0)
             continue;
-#if EI_X86
-        if (core != &ei_core_generic && !ei_cpu_has(core))
-            continue;
-#endif
-        return core;
+        if (core == &ei_core_generic || ei_cpu_has(core))
+            return core;
     }
     return NULL;
 }

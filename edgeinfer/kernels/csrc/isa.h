@@ -11,6 +11,9 @@ extern const ei_core ei_core_generic;
 extern const ei_core ei_core_avx2;
 extern const ei_core ei_core_avx512;
 #endif
+#if EI_AARCH64
+extern const ei_core ei_core_neon;
+#endif
 
 /* ei_lstm_f32 becomes ei_lstm_f32_avx2, so that a profile or a backtrace tells the cores apart. */
 #define EI_JOIN_(name, isa) name##_##isa
