@@ -27,6 +27,8 @@ TASKS = ("forecast", "classify", "next_token")
 MODES = ("stream", "window")
 WINDOW_STARTS = ("pad", "partial", "wait")
 SIDES = ("left", "right")
+WEIGHTS = ("float32", "int8", "float16")
+ACTIVATIONS = ("float32", "int8")
 # A file must not make the device recompute more than this at every step.
 MAX_WINDOW = 1 << 20
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -74,6 +76,9 @@ class Spec:
     postprocessing: Mapping[str, Any] = field(default_factory=dict)
     goldens: tuple[Golden, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = "float32"
+    activations: str = "float32"
+    tolerance: float | None = None
 
     @classmethod
     def from_json(cls, text: str, limits: Limits = DEFAULT) -> Spec:
@@ -111,6 +116,9 @@ class Spec:
                 _golden(item, f"goldens[{i}]") for i, item in enumerate(_list(data.get("goldens", []), "goldens"))
             ),
             provenance=_mapping(data.get("provenance", {}), "provenance"),
+            weights=_choice(data.get("weights", "float32"), WEIGHTS, "weights") or "",
+            activations=_choice(data.get("activations", "float32"), ACTIVATIONS, "activations") or "",
+            tolerance=None if data.get("tolerance") is None else _positive(data["tolerance"], "tolerance"),
         )
         if spec.mode == "window" and spec.window is None:
             raise _wrong("window", "an object with a length, since mode is window", None)
@@ -142,6 +150,8 @@ class Spec:
             for golden in self.goldens
         ]
         data["provenance"] = dict(self.provenance)
+        small = {"weights": self.weights, "activations": self.activations, "tolerance": self.tolerance}
+        data.update((key, value) for key, value in small.items() if value not in ("float32", None))
         return data
 
     def to_json(self) -> str:
@@ -215,6 +225,12 @@ def _integer(value: Any, where: str, minimum: int, maximum: int = sys.maxsize) -
         upper = "" if maximum == sys.maxsize else f" and at most {maximum}"
         raise _wrong(where, f"an integer of at least {minimum}{upper}", value)
     return value
+
+
+def _positive(value: Any, where: str) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
+        raise _wrong(where, "a finite number above 0", value)
+    return float(value)
 
 
 def _choice(value: Any, choices: Sequence[str], where: str, optional: bool = False) -> str | None:

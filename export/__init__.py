@@ -1,12 +1,24 @@
-"""Keras model → one ONNX file that edgeinfer and stock ONNX Runtime run, verified against Keras.
+"""Keras model → one ONNX file that edgeinfer and stock ONNX Runtime run, verified against Keras; and small weights.
 
-TensorFlow is imported when a model is exported, not before.
+TensorFlow is imported when a model is exported, not before; ``quantize`` needs the onnx package alone.
 """
 
 from __future__ import annotations
 
 from .api import Exported, to_onnx
 from .differences import Differences
-from .errors import ExportError, VerificationError
+from .drift import Drift
+from .errors import DriftError, ExportError, VerificationError
+from .quantize import Quantized, quantize
 
-__all__ = ["Differences", "ExportError", "Exported", "VerificationError", "to_onnx"]
+__all__ = [
+    "Differences",
+    "Drift",
+    "DriftError",
+    "ExportError",
+    "Exported",
+    "Quantized",
+    "VerificationError",
+    "quantize",
+    "to_onnx",
+]

@@ -80,7 +80,7 @@ def to_onnx(
     _check_arguments(form, mode, window, opset)
     source = Path(model) if isinstance(model, (str, os.PathLike)) else None
     target = Path(path)
-    _check_target(target, source)
+    check_target(target, source)
     recipe = read_recipe(spec if spec is None or isinstance(spec, Mapping) else Path(spec), source)
     if source is not None:
         check_file(source)
@@ -151,7 +151,8 @@ def _check_arguments(form: str | None, mode: str | None, window: int | None, ops
         raise ExportError(f"opset: expected {OPSETS[0]} to {OPSETS[-1]}, got {opset}", argument="opset")
 
 
-def _check_target(target: Path, source: Path | None) -> None:
+def check_target(target: Path, source: Path | None) -> None:
+    """Raise ExportError where a file cannot be written to ``target``."""
     if not target.parent.is_dir():
         raise ExportError(f"{target}: no such folder: {target.parent}")
     if target.is_dir():

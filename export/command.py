@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgeinfer.errors import EdgeInferError
 
+from . import quantize_command
 from .api import DEFAULT_ATOL, DEFAULT_OPSET, OPSETS, to_onnx
 from .errors import VerificationError
 
@@ -19,6 +20,7 @@ _EXAMPLES = """\
 examples:
   {prog} model.keras -o model.onnx
   {prog} windows.keras -o windows.onnx --mode window --window 24
+  {prog} quantize --help                      small weights, from an ONNX file
 """
 
 
@@ -27,7 +29,11 @@ def main(argv: list[str] | None = None) -> int:
 
     0 fine, 1 verification failed, 2 wrong usage, 3 bad model or input.
     """
-    parser = _parser("python -m export" if argv is None else "edgeinfer export")
+    prog = "python -m export" if argv is None else "edgeinfer export"
+    given = sys.argv[1:] if argv is None else argv
+    if given[:1] == ["quantize"]:
+        return quantize_command.main(f"{prog} quantize", given[1:])
+    parser = _parser(prog)
     try:
         arguments = parser.parse_args(argv)
         _check(parser, arguments)

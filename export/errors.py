@@ -2,7 +2,8 @@
 
 EdgeInferError
  └ ExportError                   the model cannot be exported as asked: where, and the way out
-    └ VerificationError          the file was made, but its answers are not Keras' answers
+    ├ VerificationError          the file was made, but its answers are not Keras' answers
+    └ DriftError                 small weights move the answers by more than was allowed
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 from edgeinfer.errors import EdgeInferError
 
 from .differences import Differences
+from .drift import Drift
 
-__all__ = ["ExportError", "VerificationError"]
+__all__ = ["DriftError", "ExportError", "VerificationError"]
 
 
 class ExportError(EdgeInferError):
@@ -35,3 +37,11 @@ class VerificationError(ExportError):
     def __init__(self, message: str, differences: Differences | None = None) -> None:
         super().__init__(message)
         self.differences = differences
+
+
+class DriftError(ExportError):
+    """Small weights move the answers by more than was allowed; no file was written. ``drift`` is what was measured."""
+
+    def __init__(self, message: str, drift: Drift) -> None:
+        super().__init__(message)
+        self.drift = drift

@@ -46,7 +46,8 @@ def choose(
     if wanted == "onnxruntime":
         return _onnxruntime(data, proto, state_pairs), _prepare_if_possible(proto, state_pairs, policy)
     try:
-        prepared = prepare(proto, state_pairs, policy)
+        native = wanted == "native" or (wanted == "auto" and _has_native())
+        prepared = prepare(proto, state_pairs, policy, small=native)
         if wanted == "reference":
             return ReferenceBackend(prepared), prepared
         if wanted == "auto" and not _has_native():
@@ -95,6 +96,6 @@ def _onnxruntime(data: bytes, proto: ModelProto, state_pairs: Sequence[tuple[str
 
 def _prepare_if_possible(proto: ModelProto, state_pairs: Sequence[tuple[str, str]], policy: Policy) -> Prepared | None:
     try:
-        return prepare(proto, state_pairs, policy)
+        return prepare(proto, state_pairs, policy, small=True)  # nothing is computed from it
     except EdgeInferError:
         return None

@@ -37,6 +37,8 @@ class OnnxRuntimeBackend:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = _SILENT
+        # int8 weights before a product would make it round the other factor to 8 bits too
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:

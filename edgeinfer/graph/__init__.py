@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .bind import BoundGraph, BoundNode, bind
 from .fuse import fuse
-from .ir import Graph, Node, Value, ValueInfo
+from .ir import Graph, Node, Small, Value, ValueInfo
 from .ops import LAST
 from .prepare import Prepared, StepGraph, macs, prepare
 from .states import State
@@ -18,6 +18,7 @@ __all__ = [
     "Graph",
     "Node",
     "Prepared",
+    "Small",
     "State",
     "StepGraph",
     "Streamability",

@@ -41,7 +41,9 @@ class _Budget:
     """What constants computed at load may take, all together."""
 
     def __init__(self, graph: Graph) -> None:
-        self._limit = max(FOLDED_BYTES, sum(array.nbytes for array in graph.constants.values()))
+        # a small weight may be widened to four bytes
+        stored = sum(array.size * max(array.itemsize, 4) for array in graph.constants.values())
+        self._limit = max(FOLDED_BYTES, stored)
         self._taken = 0
 
     def take(self, node: Node, size: int) -> None:
@@ -75,7 +77,7 @@ def bind(graph: Graph, shapes: Mapping[str, tuple[int, ...]], limits: Limits | N
             limits.check("rank", len(out.shape), node.where)
             limits.check("tensor_bytes", out.nbytes, node.where)
         if any(out.data is None for out in outs) and all(v is None or v.data is not None for v in ins):
-            outs = _fold(node, op, ins, outs, budget)
+            outs = _fold(node, op, [_widened(graph, name, values.get(name)) for name in node.inputs], outs, budget)
         values.update((name, out) for name, out in zip(node.outputs, outs, strict=False) if name)
         if any(out.data is None for out in outs):
             running.append(BoundNode(node, op))
@@ -91,7 +93,7 @@ def fold(graph: Graph) -> Graph:
     for node in graph.nodes:
         if all(not name or name in constants for name in node.inputs) and not outputs & set(node.outputs):
             op = _op(node)
-            ins = [Value.of(constants[name]) if name else None for name in node.inputs]
+            ins = [_widened(graph, name, Value.of(constants[name])) if name else None for name in node.inputs]
             for name, out in zip(node.outputs, _fold(node, op, ins, op.infer(node, ins), budget), strict=False):
                 if name:
                     assert out.data is not None
@@ -100,7 +102,10 @@ def fold(graph: Graph) -> Graph:
             kept.append(node)
     used = {name for node in kept for name in node.inputs} | outputs
     return replace(
-        graph, nodes=tuple(kept), constants={name: array for name, array in constants.items() if name in used}
+        graph,
+        nodes=tuple(kept),
+        constants={name: array for name, array in constants.items() if name in used},
+        small={name: small for name, small in graph.small.items() if name in used},
     )
 
 
@@ -108,8 +113,14 @@ def _op(node: Node) -> Op:
     return REGISTRY.get(node.op_type) or INTERNAL[node.op_type]
 
 
+def _widened(graph: Graph, name: str, value: Value | None) -> Value | None:
+    """The value, with its data where only its shape stands in the graph's constants."""
+    return Value.of(graph.array(name)) if name in graph.small else value
+
+
 def _fold(node: Node, op: Op, ins: list[Value | None], outs: list[Value], budget: _Budget) -> list[Value]:
-    budget.take(node, sum(out.nbytes for out in outs))
+    if not op.view:
+        budget.take(node, sum(out.nbytes for out in outs))
     try:
         with np.errstate(all="ignore"):
             arrays = op.twin(node.attributes, *(None if v is None else v.data for v in ins))

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..kernels.twins import Attributes
 from ..kernels.twins.activations import RECURRENT
-from .ir import Graph, Node, Value
+from .ir import Graph, Node, Small, Value
 from .ops import LAST, NotCausalError, Op, Time
 
 DENSE = "edgeinfer.Dense"
@@ -29,12 +29,13 @@ def fuse(graph: Graph) -> Graph:
     uses.update(info.name for info in graph.outputs)
     consumers = {name: node for node in graph.nodes for name in node.inputs}
     constants = dict(graph.constants)
+    small = dict(graph.small)
     nodes: list[Node] = []
     absorbed: set[int] = set()
     for node in graph.nodes:
         if id(node) in absorbed:
             continue
-        dense = _start(node, constants)
+        dense = _start(node, constants, small)
         if dense is None:
             nodes.append(node)
             continue
@@ -46,10 +47,10 @@ def fuse(graph: Graph) -> Graph:
             absorbed.add(id(follower))
             dense = joined
         nodes.append(dense)
-    return replace(graph, nodes=tuple(nodes), constants=constants)
+    return replace(graph, nodes=tuple(nodes), constants=constants, small=small)
 
 
-def _start(node: Node, constants: dict[str, np.ndarray]) -> Node | None:
+def _start(node: Node, constants: dict[str, np.ndarray], small: dict[str, Small]) -> Node | None:
     """The node as a Dense without activation, or None where it is not one."""
     if node.op_type not in ("MatMul", "Gemm"):
         return None
@@ -63,7 +64,11 @@ def _start(node: Node, constants: dict[str, np.ndarray]) -> Node | None:
             return None
         if attributes["transB"]:
             inputs[1] = f"{node.name}//transposed"
-            constants[inputs[1]] = np.ascontiguousarray(weights.T)
+            if node.inputs[1] in small:
+                constants[inputs[1]] = weights.T
+                small[inputs[1]] = small[node.inputs[1]].transposed()
+            else:
+                constants[inputs[1]] = np.ascontiguousarray(weights.T)
         if len(node.inputs) > 2:
             bias = constants.get(node.inputs[2])
             columns = constants[inputs[1]].shape[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -67,8 +67,36 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Small:
+    """A float32 constant as the file stores it: int8 times a scale, or float16.
+
+    ``scale`` is float32 and broadcasts to ``values``; None for float16.
+    """
+
+    values: np.ndarray
+    scale: np.ndarray | None = None
+
+    @property
+    def kind(self) -> str:
+        return self.values.dtype.name
+
+    def widened(self) -> np.ndarray:
+        """The constant in float32, as DequantizeLinear or Cast give it."""
+        wide = self.values.astype(np.float32)
+        return wide if self.scale is None else wide * self.scale
+
+    def transposed(self) -> Small:
+        """Of a matrix."""
+        return Small(self.values.T, None if self.scale is None else self.scale.T)
+
+
+@dataclass(frozen=True)
 class Graph:
-    """Nodes are in topological order; every name is produced once."""
+    """Nodes are in topological order; every name is produced once.
+
+    What stands in ``small`` has no data of its own in ``constants``, only its shape; ``array`` gives the values of
+    either.
+    """
 
     nodes: tuple[Node, ...]
     constants: Mapping[str, np.ndarray]
@@ -77,3 +105,8 @@ class Graph:
     opset: int
     producer: str = ""
     limits: Limits = DEFAULT
+    small: Mapping[str, Small] = field(default_factory=dict)
+
+    def array(self, name: str) -> np.ndarray:
+        """The values of a constant; widened each time where it is small."""
+        return self.small[name].widened() if name in self.small else self.constants[name]

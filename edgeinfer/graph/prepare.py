@@ -14,6 +14,7 @@ from .ir import Graph, ValueInfo
 from .load import build_graph
 from .ops import LAST
 from .ops.recurrent import GATES
+from .small import keep_small
 from .states import State, find_state_inputs, make_states_explicit
 from .streamability import Streamability, find_streamability, step_shapes
 
@@ -41,14 +42,16 @@ class Prepared:
     parameters: int
 
 
-def prepare(proto: ModelProto, state_pairs: Sequence[tuple[str, str]] = (), policy: Policy = STRICT) -> Prepared:
+def prepare(
+    proto: ModelProto, state_pairs: Sequence[tuple[str, str]] = (), policy: Policy = STRICT, *, small: bool = False
+) -> Prepared:
     """Check a model and find its states and whether it streams.
 
+    ``small`` keeps int8 and float16 weights as the file stores them, for a backend that computes from those.
     Raises ModelFormatError, UnsupportedOperatorError and ModelLimitError naming the node.
     """
     stored = build_graph(proto, policy)
-    parameters = sum(array.size for array in stored.constants.values() if array.dtype.kind == "f")
-    graph = fold(stored)
+    graph = fold(keep_small(stored) if small else stored)
     state_inputs = find_state_inputs(graph, state_pairs)
     streamability = find_streamability(graph, state_inputs)
     step = _step_graph(graph, state_inputs, streamability) if streamability.streams else None
@@ -61,7 +64,18 @@ def prepare(proto: ModelProto, state_pairs: Sequence[tuple[str, str]] = (), poli
             # a batch of 1 fits every model; 1 for another dimension may be what does not fit
             if all(isinstance(d, int) for info in graph.inputs for d in info.shape[len(info.shape) > 1 :]):
                 raise
-    return Prepared(graph, state_inputs, streamability, step, parameters)
+    return Prepared(graph, state_inputs, streamability, step, _parameters(stored))
+
+
+def _parameters(graph: Graph) -> int:
+    """How many weights the file stores; a scale is part of how an integer is stored."""
+    widened = [node.inputs for node in graph.nodes if node.op_type == "DequantizeLinear"]
+    integers, scales = {inputs[0] for inputs in widened}, {inputs[1] for inputs in widened}
+    return sum(
+        array.size
+        for name, array in graph.constants.items()
+        if name in integers or (array.dtype.kind == "f" and name not in scales)
+    )
 
 
 def _step_graph(graph: Graph, state_inputs: dict[str, str], streamability: Streamability) -> StepGraph:

@@ -26,13 +26,20 @@ class Builder:
     def ref(self, name: str) -> Ref:
         """Where a value is; a constant is placed when first asked for."""
         if name not in self.refs:
-            data = self.bound.values[name].data
-            assert data is not None
+            data = self.data(name)
             if name in self.bound.graph.constants:
                 self.refs[name] = self.weight(name, lambda: data)
             else:
                 self.refs[name] = self.constant(name, lambda: data)
         return self.refs[name]
+
+    def data(self, name: str) -> np.ndarray:
+        """The values of a constant, in float32 where the file has them smaller."""
+        if name in self.bound.graph.small:
+            return self.bound.graph.array(name)
+        data = self.bound.values[name].data
+        assert data is not None
+        return data
 
     def weight(self, key: Hashable, make: Callable[[], np.ndarray]) -> Ref:
         """Place what depends on the model alone, under a key that says of what it is made."""

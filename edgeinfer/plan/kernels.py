@@ -32,11 +32,9 @@ def recurrent(builder: Builder, node: Node) -> bool:
     """One instruction per direction."""
     op, gates, per_direction, bias_rows = _RECURRENT[node.op_type]
     values = builder.bound.values
-    w, r = (values[name].data for name in node.inputs[1:3])
-    assert w is not None and r is not None
     b = values[node.inputs[3]].data if len(node.inputs) > 3 and node.inputs[3] else None
     steps, batch, features = values[node.inputs[0]].shape
-    directions, _, hidden = r.shape
+    directions, _, hidden = values[node.inputs[2]].shape
     x = builder.ref(node.inputs[0])
     initial = [builder.ref(name) if name else None for name in node.inputs[5:7]]
     outs = [builder.new(name) if name else None for name in node.outputs]
@@ -44,6 +42,7 @@ def recurrent(builder: Builder, node: Node) -> bool:
     for d in range(directions):
 
         def pack(d: int = d) -> np.ndarray:
+            w, r = (builder.data(name) for name in node.inputs[1:3])
             bias = np.zeros(2 * gates * hidden, np.float32) if b is None else b[d]
             with np.errstate(all="ignore"):  # what a file's infinities sum to is not ours to warn of
                 return pack_gates_to_lanes(w[d], r[d], bias_rows(bias, hidden), builder.lanes)
@@ -73,12 +72,11 @@ def recurrent(builder: Builder, node: Node) -> bool:
 
 def dense(builder: Builder, node: Node) -> bool:
     values = builder.bound.values
-    w = values[node.inputs[1]].data
-    assert w is not None
-    depth, columns = w.shape
+    depth, columns = values[node.inputs[1]].shape
     b = values[node.inputs[2]].data if len(node.inputs) > 2 else None
 
     def pack() -> np.ndarray:
+        w = builder.data(node.inputs[1])
         return pack_columns_to_lanes(w, np.zeros(columns, np.float32) if b is None else b, builder.lanes)
 
     packed = builder.weight((code.DENSE, *node.inputs[1:]), pack)

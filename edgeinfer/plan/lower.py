@@ -53,7 +53,7 @@ def _numpy_call(builder: Builder, item: BoundNode) -> NumpyCall:
     for name in node.inputs:
         value = bound.values[name] if name else None
         if value is None or value.data is not None:
-            ins.append(None if value is None else value.data)
+            ins.append(None if value is None else builder.data(name))
         else:
             ins.append(View(builder.ref(name), value.dtype, value.shape))
     outs = [

@@ -160,6 +160,13 @@ for _from, _source in _TYPES.items():
         add("Cast", f"{_from} {_to}", _x, to=helper.np_dtype_to_tensor_dtype(np.dtype(_target)), out_dtype=_target)
 add("Cast", "nothing", np.zeros((0, 2), F32), to=TensorProto.INT64, out_dtype=I64)
 add("Cast", "scalar", np.array(2.5, F32), to=TensorProto.INT32, out_dtype=I32)
+add("DequantizeLinear", "one scale", np.array([[-128, 0, 127]], np.int8), np.array(0.02, F32))
+add("DequantizeLinear", "zero point", np.array([0, 7, 255], np.uint8), np.array(0.5, F32), np.array(9, np.uint8))
+add(
+    *("DequantizeLinear", "per row", np.array([[1, -2], [3, -4], [5, 6]], np.int8)),
+    *(np.array([0.1, 0.2, 0.3], F32), np.array([0, 1, -1], np.int8)),
+    axis=-2,
+)
 add("Cast", "uint8", np.array([0, 7, 255], np.uint8), to=TensorProto.FLOAT)
 
 # --- moving values

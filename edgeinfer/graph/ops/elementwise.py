@@ -9,7 +9,7 @@ import numpy as np
 from ...kernels.twins.elementwise import TWINS
 from ...onnx_file import DTYPES
 from ..ir import Node, Value
-from .registry import REQUIRED, UNLIMITED, Ins, Op, broadcast, need, numeric, pointwise, same_dtype
+from .registry import REQUIRED, UNLIMITED, Ins, Op, axis_in, broadcast, need, numeric, pointwise, same_dtype
 
 _BOOL = np.dtype(np.bool_)
 
@@ -81,6 +81,26 @@ def _cast_attributes(node: Node, opset: int) -> dict[str, Any]:
     return {"to": DTYPES[to]}
 
 
+def _dequantize(node: Node, ins: Ins) -> list[Value]:
+    x, scale = need(ins[0]), need(ins[1])
+    if x.dtype.name not in ("int8", "uint8", "int16", "uint16", "int32"):
+        raise node.malformed(f"expected integers, got {x.dtype.name}")
+    if scale.dtype.name != "float32":
+        raise node.unsupported(f"scale: expected float32, got {scale.dtype.name}")
+    if len(scale.shape) > 1:
+        raise node.unsupported("blocks are not implemented: expected one scale, or one for each index of an axis")
+    if scale.shape not in ((), (1,)):
+        axis = axis_in(node, node.attributes["axis"], len(x.shape))
+        if scale.shape != (x.shape[axis],):
+            raise node.malformed(f"expected {x.shape[axis]} scales for axis {axis}, got {scale.shape[0]}")
+    zero = ins[2] if len(ins) > 2 else None
+    if zero is not None and (zero.dtype != x.dtype or zero.shape != scale.shape):
+        raise node.malformed(
+            f"zero point: expected {x.dtype.name} {list(scale.shape)}, got {zero.dtype.name} {list(zero.shape)}"
+        )
+    return [Value(scale.dtype, x.shape)]
+
+
 def _op(name: str, count: int, infer: object, **attributes: object) -> Op:
     return Op((count, count), infer, TWINS[name], pointwise, attributes=attributes)  # type: ignore[arg-type]
 
@@ -118,4 +138,5 @@ OPS: dict[str, Op] = {
         ignored=frozenset({"saturate", "round_mode"}),
         resolve=_cast_attributes,
     ),
+    "DequantizeLinear": Op((2, 3), _dequantize, TWINS["DequantizeLinear"], pointwise, attributes={"axis": 1}),
 }

@@ -105,6 +105,19 @@ def cast(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
     return (x.astype(target),)
 
 
+def dequantize(
+    attributes: Attributes, x: np.ndarray, scale: np.ndarray, zero: np.ndarray | None = None
+) -> tuple[np.ndarray, ...]:
+    """(x - zero) * scale; one scale, or one for each index of the axis."""
+    if scale.size > 1:
+        shape = [1] * x.ndim
+        shape[attributes["axis"]] = -1
+        scale = scale.reshape(shape)
+        zero = None if zero is None else zero.reshape(shape)
+    wide = x.astype(np.float64) if zero is None else x.astype(np.float64) - zero.astype(np.float64)
+    return ((wide.astype(np.float32) * scale.astype(np.float32)).reshape(x.shape),)
+
+
 def _log(x: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.log(x))
@@ -167,4 +180,5 @@ TWINS: dict[str, Twin] = {
     "Clip": clip,
     "Where": where,
     "Cast": cast,
+    "DequantizeLinear": dequantize,
 }
