@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN := .venv
 DEV := .venv-dev
-SOURCES := pyproject.toml setup.py $(shell find edgeinfer train export -name '*.py' -o -name '*.py[xi]' -o -name '*.pxd' \
+SOURCES := pyproject.toml setup.py $(shell find edgeinfer train export -name '*.py' -o -name '*.py[xi]' -o -name '*.px[di]' \
 	-o -name '*.[ch]' -o -name '*.onnx' -o -name '*.csv' -o -name '*.txt')
 PYTEST := $(DEV)/bin/python -m pytest
 
@@ -41,7 +41,7 @@ lint: $(DEV)/.installed
 	$(DEV)/bin/mypy
 	$(DEV)/bin/mypy --config-file mypy-workstation.ini train export
 	$(DEV)/bin/lint-imports
-	PATH="$(CURDIR)/$(DEV)/bin:$$PATH" cython-lint edgeinfer/kernels/*.pyx edgeinfer/kernels/*.pxd
+	PATH="$(CURDIR)/$(DEV)/bin:$$PATH" cython-lint edgeinfer/kernels/*.pyx edgeinfer/kernels/*.px[di]
 
 format: $(DEV)/.installed
 	$(DEV)/bin/ruff check --fix .

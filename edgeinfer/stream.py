@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -11,13 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import snapshot as snapshots
-from .backends import StepEngine
+from .backends import OneCaller, StepEngine
 from .backends.base import Converter, StateLayout, check_out, into_record, record_shape
+from .caller import Engine
 from .errors import StreamError
 from .spec import Window
-
-_BUSY = "the stream is busy in another thread; give each thread its own model.stream()"
-_CLOSED = "the stream is closed"
 
 Outputs = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -28,7 +25,8 @@ class Core(Protocol):
     kind: str
     outputs: Outputs
 
-    def step(self, x: Any, out: np.ndarray | None) -> np.ndarray | None: ...
+    @property
+    def engine(self) -> Engine: ...
 
     def run(self, xs: Any) -> np.ndarray: ...
 
@@ -41,39 +39,20 @@ class Core(Protocol):
     def fork(self) -> Core: ...
 
 
-class Stream:
+class Stream(OneCaller):
     """Made by Model.stream(). For one thread at a time: a second one gets StreamError, never a torn state."""
 
+    __slots__ = ("__weakref__", "_as_float", "_core", "_sha256")
+    _busy_text = "the stream is busy in another thread; give each thread its own model.stream()"
+    _closed_text = "the stream is closed"
+
     def __init__(self, core: Core, model_sha256: str, scalar: bool) -> None:
+        several = len(core.outputs) > 1
+        one_element = not several and math.prod(core.outputs[0][1]) == 1
+        super().__init__(core.engine, scalar and one_element, self._by_name if several else None)
         self._core = core
         self._sha256 = model_sha256
-        self._scalar = scalar
-        self._closed = False
-        self._lock = threading.Lock()
-        self._one_element = len(core.outputs) == 1 and math.prod(core.outputs[0][1]) == 1
-
-    def step(self, x: Any, out: np.ndarray | None = None) -> Any:
-        """One time step.
-
-        x: float32 [features]; a float for one feature; an int for a token. out: a float32 array to write the answer
-        to, which allocates nothing. Returns the output [outputs] as a new array (or out), a float where it has one
-        element, a dict by name where there are several, None while a window that waits to be full is not.
-        Raises InputError for an input that does not fit (the state is as it was), StreamError when closed or busy.
-        """
-        # as _busy() does it, without the price of a context manager
-        if not self._lock.acquire(blocking=False):
-            raise StreamError(_BUSY)
-        try:
-            if self._closed:
-                raise StreamError(_CLOSED)
-            y = self._core.step(x, out)
-        finally:
-            self._lock.release()
-        if y is None or out is not None:
-            return y
-        if self._one_element and self._scalar:
-            return y.item()
-        return y if len(self._core.outputs) == 1 else self._by_name(y)
+        self._as_float = scalar
 
     def run(self, xs: Any) -> Any:
         """T steps in one call, state carried on: xs [T, features] (or [T] tokens) → [T, outputs].
@@ -103,14 +82,14 @@ class Stream:
     def fork(self) -> Stream:
         """A second stream with a copy of this one's state."""
         with self._busy():
-            return Stream(self._core.fork(), self._sha256, self._scalar)
+            return Stream(self._core.fork(), self._sha256, self._as_float)
 
     def close(self) -> None:
         """Let the state go; every later call raises StreamError. Closing twice is fine."""
-        if not self._closed:
-            with self._busy():
-                self._closed = True
-                del self._core
+        if hasattr(self, "_core"):
+            self._begin()
+            del self._core
+            self._end(closed=True)
 
     def __enter__(self) -> Stream:
         return self
@@ -120,14 +99,11 @@ class Stream:
 
     @contextmanager
     def _busy(self) -> Iterator[None]:
-        if not self._lock.acquire(blocking=False):
-            raise StreamError(_BUSY)
+        self._begin()
         try:
-            if self._closed:
-                raise StreamError(_CLOSED)
             yield
         finally:
-            self._lock.release()
+            self._end()
 
     def _by_name(self, record: np.ndarray) -> dict[str, np.ndarray]:
         """[…, total] → one array per output."""
@@ -148,24 +124,23 @@ class StepCore:
     def __init__(self, make: Callable[[], StepEngine], layout: StateLayout, outputs: Outputs) -> None:
         self.outputs = outputs
         self._make = make
-        self._engine = make()
+        self.engine = make()
         self._layout = layout
-        self.step = self._engine.step
-        self.run = self._engine.run
+        self.run = self.engine.run
         self.reset()
 
     def reset(self) -> None:
-        self._engine.set_state(self._layout.initial())
+        self.engine.set_state(self._layout.initial())
 
     def save(self) -> dict[str, np.ndarray]:
-        return {name: view.copy() for name, view in self._layout.views(self._engine.get_state()).items()}
+        return {name: view.copy() for name, view in self._layout.views(self.engine.get_state()).items()}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self._engine.set_state(self._layout.pack(arrays))
+        self.engine.set_state(self._layout.pack(arrays))
 
     def fork(self) -> StepCore:
         twin = StepCore(self._make, self._layout, self.outputs)
-        twin._engine.set_state(self._engine.get_state())
+        twin.engine.set_state(self.engine.get_state())
         return twin
 
 
@@ -195,7 +170,11 @@ class WindowCore:
         self.outputs: Outputs = tuple((name, y.shape) for name, y in self._outputs(probe).items())
         self._shape = record_shape([shape for _, shape in self.outputs])
 
-    def step(self, x: Any, out: np.ndarray | None) -> np.ndarray | None:
+    @property
+    def engine(self) -> WindowCore:
+        return self
+
+    def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray | None:
         check_out(out, self._shape, x)
         items = self._with(self._items, self._convert.checked(x))
         y = self._answer(items, out)

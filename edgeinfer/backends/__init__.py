@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .base import Backend, Session, StepEngine
-from .choose import BACKENDS, available, choose
+from .choose import BACKENDS, OneCaller, available, choose
 
-__all__ = ["BACKENDS", "Backend", "Session", "StepEngine", "available", "choose"]
+__all__ = ["BACKENDS", "Backend", "OneCaller", "Session", "StepEngine", "available", "choose"]

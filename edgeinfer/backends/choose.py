@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from ..caller import OneCaller
 from ..errors import EdgeInferError, ModelFormatError, ModelLimitError, ModelLoadError, UnsupportedOperatorError
 from ..graph import Prepared, prepare
 from ..limits import STRICT, Policy
 from ..onnx_file import ModelProto
 from .base import Backend
 from .reference import ReferenceBackend
+
+__all__ = ["BACKENDS", "OneCaller", "available", "choose"]
 
 BACKENDS = ("auto", "native", "onnxruntime", "reference")
 _LOG = logging.getLogger("edgeinfer")
@@ -51,7 +56,8 @@ def choose(
         if wanted == "reference":
             return ReferenceBackend(prepared), prepared
         if wanted == "auto" and not _has_native():
-            _LOG.warning("the C core is not installed; the NumPy reference backend answers, which is slow")
+            why = "needs the GIL (PYTHON_GIL=1)" if _free_threaded() else "is not installed"
+            _LOG.warning("the C core %s; the NumPy reference backend answers, which is slow", why)
             return ReferenceBackend(prepared), prepared
         return _native(prepared, isa), prepared
     except UnsupportedOperatorError as error:
@@ -65,7 +71,15 @@ def choose(
         return backend, None
 
 
+def _free_threaded() -> bool:
+    """Whether this Python runs without the GIL, which the core's one-caller flag and output ring count on."""
+    return not getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
 def _has_native() -> bool:
+    # importing it there would turn the GIL on for the whole process, with a warning
+    if _free_threaded():
+        return False
     try:
         from ..kernels import native  # noqa: F401  (its presence is the question)
     except ImportError:
@@ -73,7 +87,18 @@ def _has_native() -> bool:
     return True
 
 
+if not TYPE_CHECKING and _has_native():
+    from ..kernels import native
+
+    OneCaller = native.OneCaller
+
+
 def _native(prepared: Prepared, isa: str | None) -> Backend:
+    if _free_threaded():
+        raise ModelLoadError(
+            "backend native: the C core needs the GIL, and this is a free-threaded Python that runs without it; "
+            "PYTHON_GIL=1 turns it on"
+        )
     if not _has_native():
         raise ModelLoadError(
             "backend native: the C core is not installed; install a wheel, or from source with a C compiler and "

@@ -112,7 +112,7 @@ def test_several_outputs_come_by_name(backend: Any) -> None:
 def test_a_model_with_numpy_nodes_in_its_step_equals_the_reference(head: list[str], isa: str) -> None:
     data = recurrent_model("LSTM", head=head)
     m = edgeinfer.load(data, backend="native", isa=isa)
-    assert isinstance(m.stream()._core._engine, SegmentedStepper)  # type: ignore[attr-defined]
+    assert isinstance(m.stream()._core.engine, SegmentedStepper)  # type: ignore[attr-defined]
     xs = draw(7, 3)
     ys = m.stream().run(xs)
     np.testing.assert_allclose(ys, load(data, "reference").stream().run(xs), rtol=0, atol=TOLERANCE)
@@ -143,7 +143,7 @@ def test_native_steps_never_call_a_twin(monkeypatch: pytest.MonkeyPatch, isa: st
     assert m.backend == "native"
     assert m.isa == isa
     stream = m.stream()
-    assert isinstance(stream._core._engine, Stepper)  # type: ignore[attr-defined]
+    assert isinstance(stream._core.engine, Stepper)  # type: ignore[attr-defined]
 
     def refuse(*_: object) -> None:
         raise AssertionError("a twin was called")
@@ -341,7 +341,7 @@ def test_a_failure_after_numpy_nodes_leaves_the_state() -> None:
     data = build(nodes, [value("x", ["b", "t", 1])], [value("y", ["b", "t", 2])], constants)
     m = load(data)
     stream = m.stream(mode="stream")
-    assert isinstance(stream._core._engine, SegmentedStepper)  # type: ignore[attr-defined]
+    assert isinstance(stream._core.engine, SegmentedStepper)  # type: ignore[attr-defined]
     stream.run([1.5, 2.5, 0.0])
     before = stream.snapshot()
     for bad in ([9.0], [0.0, 9.0], [0.0, 1.0, 9.0], [0.0, 1.0, 2.0, 9.0]):
