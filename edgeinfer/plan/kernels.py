@@ -18,19 +18,23 @@ from ..kernels.twins.layout import slices
 from . import instructions as code
 from .builder import Builder
 from .memory import Ref
-from .pack import gru_bias_rows, lstm_bias_rows, pack_columns_to_lanes, pack_gates_to_lanes, rnn_bias_rows
+from .pack import pack_columns_to_groups, pack_gru_linear, pack_gru_reset_first, pack_lstm, pack_rnn
 
 _FLOAT = np.dtype(np.float32)
 _RECURRENT = {
-    "LSTM": (code.LSTM, 4, 3, lstm_bias_rows),
-    "GRU": (code.GRU, 3, 2, gru_bias_rows),
-    "RNN": (code.RNN, 1, 1, rnn_bias_rows),
+    "LSTM": (code.LSTM, 4, 3),
+    "GRU": (code.GRU, 3, 2),
+    "RNN": (code.RNN, 1, 1),
 }
+_PACK = {"LSTM": pack_lstm, "RNN": pack_rnn}
+_PACK_GRU = (pack_gru_reset_first, pack_gru_linear)
 
 
 def recurrent(builder: Builder, node: Node) -> bool:
     """One instruction per direction."""
-    op, gates, per_direction, bias_rows = _RECURRENT[node.op_type]
+    op, gates, per_direction = _RECURRENT[node.op_type]
+    linear_before_reset = int(node.attributes["linear_before_reset"])
+    pack_weights = _PACK.get(node.op_type) or _PACK_GRU[linear_before_reset]
     values = builder.bound.values
     b = values[node.inputs[3]].data if len(node.inputs) > 3 and node.inputs[3] else None
     steps, batch, features = values[node.inputs[0]].shape
@@ -39,19 +43,20 @@ def recurrent(builder: Builder, node: Node) -> bool:
     initial = [builder.ref(name) if name else None for name in node.inputs[5:7]]
     outs = [builder.new(name) if name else None for name in node.outputs]
     padded = -(-hidden // builder.lanes) * builder.lanes
+    rows = code.SCRATCH_ROWS + (4 * code.STEPS_AHEAD if steps > 1 else 0)
     for d in range(directions):
 
         def pack(d: int = d) -> np.ndarray:
             w, r = (builder.data(name) for name in node.inputs[1:3])
             bias = np.zeros(2 * gates * hidden, np.float32) if b is None else b[d]
             with np.errstate(all="ignore"):  # what a file's infinities sum to is not ours to warn of
-                return pack_gates_to_lanes(w[d], r[d], bias_rows(bias, hidden), builder.lanes)
+                return pack_weights(w[d], r[d], bias, builder.lanes)
 
         # weights computed from shapes belong to this plan alone
         stored = all(name in builder.bound.graph.constants for name in node.inputs[1:4] if name)
         place = builder.weight if stored else builder.constant
-        packed = place((op, *node.inputs[1:4], d), pack)
-        scratch = builder.scratch(code.SCRATCH_ROWS * padded * 4)
+        packed = place((pack_weights, *node.inputs[1:4], d), pack)
+        scratch = builder.scratch(rows * padded * 4)
         backwards = node.attributes["direction"] == "reverse" or d == 1
         h, c = (*initial, None, None)[:2]
         builder.emit(
@@ -60,10 +65,7 @@ def recurrent(builder: Builder, node: Node) -> bool:
                 node.name,
                 (x, packed, h, c, scratch),
                 outs,
-                (
-                    *(steps, batch, features, hidden, directions, d),
-                    *(int(backwards), int(node.attributes["linear_before_reset"])),
-                ),
+                (steps, batch, features, hidden, directions, d, int(backwards), linear_before_reset),
                 node.attributes["activations"][d * per_direction : (d + 1) * per_direction],
             )
         )
@@ -77,7 +79,7 @@ def dense(builder: Builder, node: Node) -> bool:
 
     def pack() -> np.ndarray:
         w = builder.data(node.inputs[1])
-        return pack_columns_to_lanes(w, np.zeros(columns, np.float32) if b is None else b, builder.lanes)
+        return pack_columns_to_groups(w, np.zeros(columns, np.float32) if b is None else b, builder.lanes)
 
     packed = builder.weight((code.DENSE, *node.inputs[1:]), pack)
     rows = math.prod(values[node.inputs[0]].shape[:-1])

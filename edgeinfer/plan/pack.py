@@ -2,22 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 
-def pack_gates_to_lanes(w: np.ndarray, r: np.ndarray, bias_rows: np.ndarray, lanes: int) -> np.ndarray:
-    """[G*H, F], [G*H, H] and bias rows [B, H] → blocks of ``lanes`` units: bias [B*lanes], then F + H rows [G*lanes].
+def pack_gates_to_groups(
+    w: np.ndarray,
+    r: np.ndarray,
+    bias_rows: np.ndarray,
+    lanes: int,
+    units: int,
+    left_bias: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> np.ndarray:
+    """[G*H, F], [G*H, H] and bias rows [B, H] → blocks of ``units`` units, each bias [B*units], F + H rows [G*units].
 
-    B is the number of bias rows, at least the number of gates G. Units past H are zero.
+    The units left over form a last, narrower group, its rows filled with zeros to a multiple of ``lanes``, and each
+    gate so where it is the only group; its bias [B, left] may be arranged by ``left_bias``.
     """
+    biases, hidden = bias_rows.shape
+    gates, depth = len(w) // hidden, w.shape[1] + r.shape[1]
+    columns = np.concatenate([w, r], axis=1).reshape(gates, hidden, depth)
+    blocks = hidden // units
+    whole = blocks * units
+    rows = columns[:, :whole].reshape(gates, blocks, units, depth).transpose(1, 3, 0, 2)  # [blocks, F+H, G, units]
+    bias = bias_rows[:, :whole].reshape(biases, blocks, units).swapaxes(0, 1)  # [blocks, B, units]
+    packed = [bias.reshape(blocks, biases * units), rows.reshape(blocks, depth * gates * units)]
+    left, left_columns = bias_rows[:, whole:], columns[:, whole:].swapaxes(1, 2)  # [B, left], [G, F+H, left]
+    if blocks == 0:
+        left, left_columns = _fill(left, lanes), _fill(left_columns, lanes)
+    bias_of_left = left.reshape(1, left.size) if left_bias is None else left_bias(left)
+    left_rows = left_columns.swapaxes(0, 1).reshape(depth, gates * left.shape[1])
+    parts = (np.concatenate(packed, axis=1), _fill(bias_of_left, lanes), _fill(left_rows, lanes))
+    return np.concatenate([part.reshape(-1) for part in parts], dtype=np.float32)
+
+
+def pack_lstm(w: np.ndarray, r: np.ndarray, bias: np.ndarray, lanes: int) -> np.ndarray:
+    return pack_gates_to_groups(w, r, lstm_bias_rows(bias, r.shape[1]), lanes, lanes)
+
+
+def pack_gru_linear(w: np.ndarray, r: np.ndarray, bias: np.ndarray, lanes: int) -> np.ndarray:
+    """The candidate's h sums start from Rb, so of the units left over a bias row of its own says where they are."""
+
+    def left_bias(left: np.ndarray) -> np.ndarray:
+        count = left.shape[1]
+        rows = np.zeros((3, 3 * count), np.float32)
+        rows[0] = left[:3].reshape(-1)
+        rows[1, 2 * count :] = left[3]
+        rows[2, 2 * count :] = 1.0
+        return rows
+
+    return pack_gates_to_groups(w, r, gru_bias_rows(bias, r.shape[1]), lanes, lanes, left_bias)
+
+
+def pack_gru_reset_first(w: np.ndarray, r: np.ndarray, bias: np.ndarray, lanes: int) -> np.ndarray:
+    """z and r, then the candidate, which needs every unit's r."""
     hidden = r.shape[1]
-    gates = r.shape[0] // hidden
-    blocks = -(-hidden // lanes)
-    columns = np.concatenate([w, r], axis=1)  # [G*H, F+H]
-    rows = _by_block(columns.reshape(gates, hidden, -1), blocks, lanes)  # [blocks, F+H, G, lanes]
-    bias = _by_block(bias_rows[:, :, None], blocks, lanes)  # [blocks, 1, B, lanes]
-    packed = np.concatenate([bias.reshape(blocks, -1), rows.reshape(blocks, -1)], axis=1)
-    return np.ascontiguousarray(packed.reshape(-1), dtype=np.float32)
+    rows = bias.reshape(2, 3, hidden).sum(axis=0)
+    zr, n = slice(2 * hidden), slice(2 * hidden, None)
+    return np.concatenate(
+        [
+            pack_gates_to_groups(w[zr], r[zr], rows[:2], lanes, 2 * lanes),
+            pack_gates_to_groups(w[n], r[n], rows[2:], lanes, 4 * lanes),
+        ]
+    )
+
+
+def pack_rnn(w: np.ndarray, r: np.ndarray, bias: np.ndarray, lanes: int) -> np.ndarray:
+    return pack_gates_to_groups(w, r, rnn_bias_rows(bias, r.shape[1]), lanes, 4 * lanes)
 
 
 def lstm_bias_rows(b: np.ndarray, hidden: int) -> np.ndarray:
@@ -36,19 +88,13 @@ def rnn_bias_rows(b: np.ndarray, hidden: int) -> np.ndarray:
     return np.asarray(b.reshape(2, 1, hidden).sum(axis=0))
 
 
-def pack_columns_to_lanes(w: np.ndarray, bias: np.ndarray, lanes: int) -> np.ndarray:
-    """[K, N] and [N] → blocks of ``lanes`` columns: bias row, then K rows. Columns past N are zero."""
-    columns = w.shape[1]
-    blocks = -(-columns // lanes)
-    rows = np.concatenate([bias[None, :], w])  # [1+K, N]
-    padded = np.zeros((rows.shape[0], blocks * lanes), np.float32)
-    padded[:, :columns] = rows
-    return np.ascontiguousarray(padded.reshape(-1, blocks, lanes).transpose(1, 0, 2).reshape(-1))
+def pack_columns_to_groups(w: np.ndarray, bias: np.ndarray, lanes: int) -> np.ndarray:
+    """[K, N] and [N] → groups of 4 * ``lanes`` columns, each a bias row and K rows; few columns one after the other."""
+    if 4 * w.shape[1] <= lanes:
+        return np.concatenate([_fill(bias[None], lanes).reshape(-1), _fill(w.T, lanes).reshape(-1)])
+    return pack_gates_to_groups(w.T, np.zeros((w.shape[1], 0), np.float32), bias[None], lanes, 4 * lanes)
 
 
-def _by_block(values: np.ndarray, blocks: int, lanes: int) -> np.ndarray:
-    """[G, H, K] → [blocks, K, G, lanes]."""
-    gates, hidden, depth = values.shape
-    padded = np.zeros((gates, blocks * lanes, depth), np.float32)
-    padded[:, :hidden] = values
-    return padded.reshape(gates, blocks, lanes, depth).transpose(1, 3, 0, 2)
+def _fill(rows: np.ndarray, lanes: int) -> np.ndarray:
+    """The same with zeros at the end of the last axis up to a multiple of ``lanes``."""
+    return np.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, -rows.shape[-1] % lanes)])

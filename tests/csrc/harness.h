@@ -11,7 +11,7 @@
 #include "accuracy.h"
 #include "core.h"
 
-/* Sums of at most 97 products below 1 in float32, through at most 5 steps of cells that do not amplify. */
+/* Sums of at most 97 products below 1 in float32, through at most 23 steps of cells that do not amplify. */
 #define SUM_TOLERANCE 3e-6
 /* One correctly rounded operation after another, or a library function: a few units in the last place. */
 #define FEW_ULP 5e-7

@@ -1,20 +1,31 @@
 /* The other ops, programs that are refused, and the finite check. */
 #include "harness.h"
 
+/* Where weight [k, j] of a Dense lies, k = -1 for the bias: the layout in core.h. */
+static int64_t dense_at(int64_t k, int64_t j, int64_t K, int64_t N)
+{
+    const int64_t L = core->lanes;
+    if (4 * N <= L)
+        return k < 0 ? j : L + j * ((K + L - 1) / L * L) + k;
+    const int64_t before = j / (4 * L) * 4 * L, left = N - before, count = left < 4 * L ? left : 4 * L;
+    return before * (K + 1) + (k + 1) * ((count + L - 1) / L * L) + j % (4 * L);
+}
+
 static void test_dense(void)
 {
-    static const int64_t columns[] = {1, 7, 8, 9, 16, 17, 33, 64, 65, 130}, depths[] = {0, 1, 3, 17, 50};
-    for (int ck = 0; ck < 10; ck++)
-        for (int dk = 0; dk < 5; dk++)
+    static const int64_t columns[] = {1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 24, 33, 64, 65, 130};
+    static const int64_t depths[] = {0, 1, 3, 17, 50, 66};
+    for (int ck = 0; ck < 15; ck++)
+        for (int dk = 0; dk < 6; dk++)
             for (int64_t rows = 0; rows <= 6; rows++) {
-                const int64_t N = columns[ck], K = depths[dk], L = core->lanes, stride = (1 + K) * L;
-                const int64_t count = (N + L - 1) / L;
+                const int64_t N = columns[ck], K = depths[dk], L = core->lanes;
+                const int64_t size = (K + L) * ((N + L - 1) / L * L) + L * (K + 1);
                 float *x = filled(unaligned(rows * K), rows * K, 1), *out = unaligned(rows * N), *once = unaligned(N);
-                float *packed = aligned(count * stride);
-                memset(packed, 0, (size_t)(count * stride) * sizeof(float));
+                float *packed = aligned(size);
+                memset(packed, 0, (size_t)size * sizeof(float));
                 for (int64_t j = 0; j < N; j++)
-                    for (int64_t k = 0; k <= K; k++)
-                        packed[j / L * stride + k * L + j % L] = 0.3f * uniform();
+                    for (int64_t k = -1; k < K; k++)
+                        packed[dense_at(k, j, K, N)] = 0.3f * uniform();
                 ei_instr instr = instruction(EI_OP_DENSE);
                 instr.act[0] = EI_ACT_TANH;
                 memcpy(instr.dim, (int64_t[]){rows, K, N}, 3 * sizeof(int64_t));
@@ -25,10 +36,9 @@ static void test_dense(void)
                 for (int64_t r = 0; r < rows; r++) {
                     double want[130];
                     for (int64_t j = 0; j < N; j++) {
-                        const float *at = packed + j / L * stride + j % L;
-                        want[j] = at[0];
+                        want[j] = packed[dense_at(-1, j, K, N)];
                         for (int64_t k = 0; k < K; k++)
-                            want[j] += (double)x[r * K + k] * at[(k + 1) * L];
+                            want[j] += (double)x[r * K + k] * packed[dense_at(k, j, K, N)];
                         want[j] = tanh(want[j]);
                     }
                     close_to("dense", out + r * N, want, N, SUM_TOLERANCE);

@@ -37,31 +37,71 @@ static void allocate_io(cell *n)
     n->x = filled(unaligned(n->steps * n->batch * n->inputs), n->steps * n->batch * n->inputs, 2);
     n->h0 = filled(unaligned(state), state, 1);
     n->c0 = filled(unaligned(state), state, 1);
-    n->scratch = filled(aligned(EI_SCRATCH_ROWS * padded), EI_SCRATCH_ROWS * padded, 1e30f);
+    const int64_t rows = EI_SCRATCH_ROWS + (n->steps > 1 ? 4 * EI_STEPS_AHEAD : 0);
+    n->scratch = filled(aligned(rows * padded), rows * padded, 1e30f);
     n->y = filled(unaligned(n->steps * state), n->steps * state, 9);
     n->h = filled(unaligned(state), state, 9);
     n->c = filled(unaligned(state), state, 9);
 }
 
-/* The layout in core.h. */
+static int64_t whole_vectors(int64_t n) { return (n + core->lanes - 1) / core->lanes * core->lanes; }
+
+/* A section of the layout in core.h: gates [first, first + gates) in blocks of `units`. Bias b of a unit is bias[b].
+ * Returns the floats it takes. */
+static int64_t pack_section(const cell *n, float *to, int64_t units, int64_t first, int64_t gates, int64_t biases,
+                            float (*bias)[4])
+{
+    const int64_t F = n->inputs, H = n->hidden;
+    float *at = to;
+    for (int64_t begin = 0; begin < H; begin += units) {
+        const int64_t count = begin + units <= H ? units : H - begin;
+        const int64_t stride = H < units ? whole_vectors(count) : count, width = whole_vectors(gates * stride);
+        const int left_of_gru = biases == 4 && gates == 3 && count < units;
+        for (int64_t u = 0; u < count; u++) {
+            for (int64_t b = 0; b < (left_of_gru ? 3 : biases); b++)
+                at[b * stride + u] = bias[begin + u][b];
+            if (left_of_gru) {
+                at[width + 2 * stride + u] = bias[begin + u][3];
+                at[2 * width + 2 * stride + u] = 1;
+            }
+        }
+        at += left_of_gru ? 3 * width : whole_vectors(biases * stride);
+        for (int64_t k = 0; k < F + H; k++, at += width)
+            for (int64_t g = 0; g < gates; g++)
+                for (int64_t u = 0; u < count; u++) {
+                    const int64_t row = (first + g) * H + begin + u;
+                    at[g * stride + u] = k < F ? n->w[row * F + k] : n->r[row * H + k - F];
+                }
+    }
+    return at - to;
+}
+
 static void pack(cell *n)
 {
-    const int64_t L = core->lanes, F = n->inputs, H = n->hidden, G = n->gates, per_bias = G == 3 ? 4 : G;
-    const int64_t stride = (per_bias + G * (F + H)) * L, count = (H + L - 1) / L;
-    n->packed = aligned(count * stride);
-    memset(n->packed, 0, (size_t)(count * stride) * sizeof(float));
+    const int64_t L = core->lanes, H = n->hidden, most = (n->inputs + H + 3) * 4 * whole_vectors(H);
+    float both[128][4], apart[128][4];
+    n->packed = aligned(most);
+    memset(n->packed, 0, (size_t)most * sizeof(float));
     for (int64_t u = 0; u < H; u++) {
-        float *at = n->packed + u / L * stride + u % L;
-        for (int64_t g = 0; g < G; g++) {
-            const int64_t row = g * H + u;
-            at[g * L] = n->op == EI_OP_GRU && g == 2 ? n->wb[row] : n->wb[row] + n->rb[row];
-            for (int64_t k = 0; k < F; k++)
-                at[(per_bias + k * G + g) * L] = n->w[row * F + k];
-            for (int64_t k = 0; k < H; k++)
-                at[(per_bias + (F + k) * G + g) * L] = n->r[row * H + k];
+        for (int64_t g = 0; g < n->gates; g++)
+            both[u][g] = apart[u][g] = n->wb[g * H + u] + n->rb[g * H + u];
+        if (n->op == EI_OP_GRU) {
+            apart[u][2] = n->wb[2 * H + u];
+            apart[u][3] = n->rb[2 * H + u];
         }
-        if (n->op == EI_OP_GRU)
-            at[3 * L] = n->rb[2 * H + u];
+    }
+    if (n->op == EI_OP_LSTM)
+        pack_section(n, n->packed, L, 0, 4, 4, both);
+    else if (n->op == EI_OP_RNN)
+        pack_section(n, n->packed, 4 * L, 0, 1, 1, both);
+    else if (n->linear)
+        pack_section(n, n->packed, L, 0, 3, 4, apart);
+    else {
+        float candidate[128][4];
+        for (int64_t u = 0; u < H; u++)
+            candidate[u][0] = both[u][2];
+        const int64_t size = pack_section(n, n->packed, 2 * L, 0, 2, 2, both);
+        pack_section(n, n->packed + size, 4 * L, 2, 1, 1, candidate);
     }
 }
 
@@ -173,8 +213,8 @@ static void check_cells(int op, int linear)
     for (int hk = 0; hk < HIDDEN_SIZES; hk++)
         for (int fk = 0; fk < INPUT_SIZES; fk++)
             for (int variant = 0; variant < 12; variant++) {
-                cell n = new_cell(op, (int64_t[]){0, 1, 5}[variant % 3], variant / 3 % 2 ? 3 : 1, input_sizes[fk],
-                                  hidden_sizes[hk]);
+                const int64_t steps = (int64_t[]){0, 1, 2 * EI_STEPS_AHEAD + 5}[variant % 3];
+                cell n = new_cell(op, steps, variant / 3 % 2 ? 3 : 1, input_sizes[fk], hidden_sizes[hk]);
                 n.linear = linear;
                 n.directions = variant / 6 ? 2 : 1;
                 n.direction = n.reverse = variant / 6;

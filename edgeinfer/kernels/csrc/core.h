@@ -74,19 +74,27 @@ typedef enum ei_dtype { EI_F32 = 0, EI_I32 = 1, EI_I64 = 2 } ei_dtype;
  *        linear_before_reset (GRU)
  *   act[i], alpha[i], beta[i]: LSTM f, g, h; GRU f, g; RNN f, in the ONNX sense
  *   in:  0 x [T, B, F]   1 packed weights of this direction   2 initial_h [D, B, H] or absent (zero)
- *        3 initial_c [D, B, H] or absent (LSTM)   4 scratch: EI_SCRATCH_ROWS * padded(H) floats
+ *        3 initial_c [D, B, H] or absent (LSTM)
+ *        4 scratch: EI_SCRATCH_ROWS rows of floats, with T > 1 another 4 * EI_STEPS_AHEAD, each as long as the next
+ *          multiple of lanes from H on
  *   out: 0 Y [T, D, B, H] or absent   1 Y_h [D, B, H] or absent   2 Y_c [D, B, H] or absent (LSTM)
  *   With T = 0 the final states equal the initial ones.
- *   Packed weights, by blocks of `lanes` units, ceil(H / lanes) blocks, units past H filled with zeros; every row
- *   of a block holds its gates one after the other, `lanes` floats each:
- *     LSTM gates i, o, f, c:  bias row [4*lanes] (Wb + Rb), then F rows of W [4*lanes], then H rows of R [4*lanes]
- *     GRU gates z, r, h:      bias row [4*lanes] (z, r: Wb + Rb; h: Wb; fourth: Rb of h), then F rows of W [3*lanes],
- *                             then H rows of R [3*lanes]
- *     RNN:                    bias row [lanes] (Wb + Rb), then F rows of W [lanes], then H rows of R [lanes]
+ *   Packed weights, in one or two sections. In a section the gates' columns are grouped by blocks of `units` units;
+ *   a group is its bias, F rows of W and H rows of R, and a row is every unit's value of the first gate, then of the
+ *   second, and so on. The H % units units left over form a last group, whose rows are filled with zeros up to a
+ *   multiple of lanes: L units of G gates are G * L values there. Where H < units, so that it is the only group, each
+ *   gate's L values are so filled.
+ *     LSTM:                  units = lanes, gates i, o, f, c, bias Wb + Rb
+ *     GRU, linear_before_reset: units = lanes, gates z, r, h, bias z, r: Wb + Rb, h: Wb, and like a fourth gate's
+ *                            Rb of h. The last group has three bias rows: z, r, h; Rb of h at h's place, else 0; 1 at
+ *                            h's place, else 0
+ *     GRU, reset first:      units = 2*lanes, gates z, r, bias Wb + Rb; then units = 4*lanes, gate h, bias Wb + Rb
+ *     RNN:                   units = 4*lanes, one gate, bias Wb + Rb
  *
- * DENSE: out[r, n] = act(bias[n] + sum over k ascending of x[r, k] * W[k, n])
- *   dim: rows, K, N.   in: 0 x [rows, K]   1 packed: per block of `lanes` columns bias row [lanes], K rows [lanes]
- *   out: 0 [rows, N]
+ * DENSE: out[r, n] = act(bias[n] + sum over k of x[r, k] * W[k, n]), in the order of sums_body.h
+ *   dim: rows, K, N.   in: 0 x [rows, K]   1 packed   out: 0 [rows, N]
+ *   Packed: like an RNN's section, units = 4*lanes, without R. Where 4*N <= lanes: the bias filled with zeros to
+ *   lanes, then each column's K values filled with zeros to a multiple of lanes.
  * GATHER: out[i, :] = table[index[i], :], a negative index counts from the end
  *   dim: count, rows, row_bytes, index dtype.   in: 0 table   1 indices   out: 0
  * UNARY: dim: count.   act[0], alpha[0], beta[0].   in: 0   out: 0   (float32; in place allowed)
@@ -105,7 +113,8 @@ typedef enum ei_dtype { EI_F32 = 0, EI_I32 = 1, EI_I64 = 2 } ei_dtype;
 #define EI_ACTS 3
 #define EI_INS 5
 #define EI_OUTS 3
-#define EI_SCRATCH_ROWS 4
+#define EI_SCRATCH_ROWS 5
+#define EI_STEPS_AHEAD 8 /* of a sequence, the steps whose x is summed together */
 
 typedef struct ei_instr {
     int32_t op;

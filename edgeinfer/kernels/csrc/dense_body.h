@@ -1,5 +1,4 @@
-/* Dense: out[r, :] = act0(bias + x[r, :] W), k ascending in one chain. Four blocks of columns, or four rows, at a
- * time, as one sum alone waits for its own additions. */
+/* Dense: out[r, :] = act0(bias + x[r, :] W). The order of summation stands in sums_body.h. */
 
 EI_INLINE void ei_vector_write(ei_f32 *out, vf v, int64_t n)
 {
@@ -9,44 +8,70 @@ EI_INLINE void ei_vector_write(ei_f32 *out, vf v, int64_t n)
         vf_store_part(out, v, n);
 }
 
-static void ei_dense_row(const ei_instr *instr, const ei_f32 *x, const float *w, int64_t inputs, int64_t columns,
-                         ei_f32 *out)
+/* A few columns, summed along K: lane l of chain c has k = l + EI_LANES * c, c + 4, c + 8, ...; then the four chains
+ * are added up, (0 + 1) + (2 + 3), then the lanes in halves, then the bias. One column of 64 values so takes a
+ * sixteenth of the weights and none of the latency of 64 additions. */
+EI_INLINE vf ei_dense_products(const ei_f32 *x, const float *w, int64_t k, int64_t inputs, vf sum)
 {
-    const int64_t block = (1 + inputs) * EI_LANES;
-    int64_t n = 0;
-    for (; n + 4 * EI_LANES <= columns; n += 4 * EI_LANES, w += 4 * block) {
-        ei_sums s = ei_sums_load(w, block, 4);
-        s = ei_sums_chain(s, x, inputs, w + EI_LANES, block, EI_LANES, 4);
-        vf_storeu(out + n, ei_activate(instr, 0, s.a));
-        vf_storeu(out + n + EI_LANES, ei_activate(instr, 0, s.b));
-        vf_storeu(out + n + 2 * EI_LANES, ei_activate(instr, 0, s.c));
-        vf_storeu(out + n + 3 * EI_LANES, ei_activate(instr, 0, s.d));
-    }
-    for (; n < columns; n += EI_LANES, w += block) {
-        ei_sums s = ei_sums_load(w, block, 1);
-        s = ei_sums_chain(s, x, inputs, w + EI_LANES, block, EI_LANES, 1);
-        ei_vector_write(out + n, ei_activate(instr, 0, s.a), columns - n);
-    }
+    if (k + EI_LANES <= inputs)
+        return vf_fma(vf_loadu(x + k), vf_load(w + k), sum);
+    return k < inputs ? vf_fma(vf_load_part(x + k, inputs - k, vf_set1(0.0f)), vf_load(w + k), sum) : sum;
 }
 
-static void ei_dense_four_rows(const ei_instr *instr, const ei_f32 *x, const float *w, int64_t inputs,
-                               int64_t columns, ei_f32 *out)
+static void ei_dense_few(const ei_instr *instr, const ei_f32 *x, const float *w, int64_t inputs, int64_t columns,
+                         ei_f32 *out)
 {
-    const ei_f32 *xb = x + inputs, *xc = xb + inputs, *xd = xc + inputs;
-    for (int64_t n = 0; n < columns; n += EI_LANES) {
-        vf a = vf_load(w), b = a, c = a, d = a;
-        w += EI_LANES;
-        for (int64_t k = 0; k < inputs; k++, w += EI_LANES) {
-            const vf weight = vf_load(w);
-            a = vf_fma(vf_set1(x[k]), weight, a);
-            b = vf_fma(vf_set1(xb[k]), weight, b);
-            c = vf_fma(vf_set1(xc[k]), weight, c);
-            d = vf_fma(vf_set1(xd[k]), weight, d);
+    const int64_t padded = (inputs + EI_LANES - 1) / EI_LANES * EI_LANES;
+    float sums[EI_LANES] = {0};
+    const float *column = w + EI_LANES; /* past the bias */
+    for (int64_t n = 0; n < columns; n++, column += padded) {
+        vf a = vf_set1(0.0f), b = a, c = a, d = a;
+        for (int64_t k = 0; k < inputs; k += 4 * EI_LANES) {
+            a = ei_dense_products(x, column, k, inputs, a);
+            b = ei_dense_products(x, column, k + EI_LANES, inputs, b);
+            c = ei_dense_products(x, column, k + 2 * EI_LANES, inputs, c);
+            d = ei_dense_products(x, column, k + 3 * EI_LANES, inputs, d);
         }
-        ei_vector_write(out + n, ei_activate(instr, 0, a), columns - n);
-        ei_vector_write(out + columns + n, ei_activate(instr, 0, b), columns - n);
-        ei_vector_write(out + 2 * columns + n, ei_activate(instr, 0, c), columns - n);
-        ei_vector_write(out + 3 * columns + n, ei_activate(instr, 0, d), columns - n);
+        sums[n] = vf_sum(vf_add(vf_add(a, b), vf_add(c, d)));
+    }
+    ei_vector_write(out, ei_activate(instr, 0, vf_add(vf_loadu(sums), vf_load(w))), columns);
+}
+
+EI_INLINE void ei_dense_write(const ei_instr *instr, ei_f32 *out, ei_sums s, int64_t n, int vectors)
+{
+    ei_vector_write(out, ei_activate(instr, 0, s.a), n);
+    if (vectors > 1)
+        ei_vector_write(out + EI_LANES, ei_activate(instr, 0, s.b), n - EI_LANES);
+    if (vectors > 2)
+        ei_vector_write(out + 2 * EI_LANES, ei_activate(instr, 0, s.c), n - 2 * EI_LANES);
+    if (vectors > 3)
+        ei_vector_write(out + 3 * EI_LANES, ei_activate(instr, 0, s.d), n - 3 * EI_LANES);
+}
+
+/* The n columns of one group for all rows. w is at the group's bias. */
+EI_INLINE void ei_dense_group(const ei_instr *instr, const ei_f32 *x, const float *w, int64_t rows, int64_t inputs,
+                              int64_t columns, int64_t n, int vectors, ei_f32 *out)
+{
+    const int segments = vectors > 2 ? 2 : 4;
+    const ei_sums bias = ei_sums_load(w, vectors);
+    w += vectors * EI_LANES;
+    int64_t row = 0;
+    for (; row + EI_TILE_ROWS <= rows; row += EI_TILE_ROWS) {
+        const ei_tile t =
+            ei_sums_tile(bias, x + row * inputs, inputs, inputs, w, vectors, EI_TILE_ROWS, segments);
+        ei_dense_write(instr, out + row * columns, t.a, n, vectors);
+        if (EI_TILE_ROWS > 1)
+            ei_dense_write(instr, out + (row + 1) * columns, t.b, n, vectors);
+        if (EI_TILE_ROWS > 2)
+            ei_dense_write(instr, out + (row + 2) * columns, t.c, n, vectors);
+        if (EI_TILE_ROWS > 3)
+            ei_dense_write(instr, out + (row + 3) * columns, t.d, n, vectors);
+    }
+    for (; row < rows; row++) {
+        const ei_f32 *v = x + row * inputs;
+        const ei_sums s = segments == 2 ? ei_sums_two(bias, v, inputs, w, vectors)
+                                        : ei_sums_four(bias, v, inputs, w, vectors);
+        ei_dense_write(instr, out + row * columns, s, n, vectors);
     }
 }
 
@@ -58,10 +83,22 @@ static EI_NOINLINE ei_status EI_FN(ei_dense_f32)(const ei_instr *instr, char *co
     const ei_f32 *x = (const ei_f32 *)ei_in(instr, bases, 0);
     const float *w = (const float *)(const void *)ei_in(instr, bases, 1);
     ei_f32 *out = (ei_f32 *)ei_out(instr, bases, 0);
-    int64_t row = 0;
-    for (; row + 4 <= rows; row += 4)
-        ei_dense_four_rows(instr, x + row * inputs, w, inputs, columns, out + row * columns);
-    for (; row < rows; row++)
-        ei_dense_row(instr, x + row * inputs, w, inputs, columns, out + row * columns);
+    if (4 * columns <= EI_LANES) {
+        for (int64_t row = 0; row < rows; row++)
+            ei_dense_few(instr, x + row * inputs, w, inputs, columns, out + row * columns);
+        return EI_OK;
+    }
+    int64_t n = 0;
+    for (; n + 4 * EI_LANES <= columns; n += 4 * EI_LANES, w += (1 + inputs) * 4 * EI_LANES)
+        ei_dense_group(instr, x, w, rows, inputs, columns, 4 * EI_LANES, 4, out + n);
+    const int64_t left = columns - n;
+    if (left > 3 * EI_LANES)
+        ei_dense_group(instr, x, w, rows, inputs, columns, left, 4, out + n);
+    else if (left > 2 * EI_LANES)
+        ei_dense_group(instr, x, w, rows, inputs, columns, left, 3, out + n);
+    else if (left > EI_LANES)
+        ei_dense_group(instr, x, w, rows, inputs, columns, left, 2, out + n);
+    else if (left > 0)
+        ei_dense_group(instr, x, w, rows, inputs, columns, left, 1, out + n);
     return EI_OK;
 }

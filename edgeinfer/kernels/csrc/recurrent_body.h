@@ -1,17 +1,25 @@
-/* What LSTM, GRU and RNN share: the operands, the rows of scratch, the walk over batch and time. */
+/* What LSTM, GRU and RNN share: the operands, the groups of their weights, the sums of x, the walk over batch and
+ * time. */
 
 typedef struct ei_recurrent {
-    int64_t steps, batch, inputs, hidden, directions, direction, blocks, padded;
+    int64_t steps, batch, inputs, hidden, directions, direction, padded;
     int reverse;
     const ei_f32 *x;
     const float *weights;
-    float *scratch;
+    float *zeros;   /* a row for initial states that are absent */
+    float *h[2];    /* rows that take turns where there is no Y */
+    float *c;       /* LSTM: the cell between steps; GRU, reset first: z */
+    float *reset_h; /* GRU, reset first */
+    float *ahead;   /* x sums of the next EI_STEPS_AHEAD steps */
     ei_f32 *y;
+    const ei_f32 *h_initial, *c_initial;
+    ei_f32 *h_final, *c_final;
 } ei_recurrent;
 
 EI_INLINE ei_recurrent ei_recurrent_from(const ei_instr *instr, char *const *bases)
 {
-    const int64_t hidden = instr->dim[3], blocks = (hidden + EI_LANES - 1) / EI_LANES;
+    const int64_t hidden = instr->dim[3], padded = (hidden + EI_LANES - 1) / EI_LANES * EI_LANES;
+    float *const scratch = (float *)(void *)ei_in(instr, bases, 4);
     return (ei_recurrent){
         .steps = instr->dim[0],
         .batch = instr->dim[1],
@@ -19,14 +27,123 @@ EI_INLINE ei_recurrent ei_recurrent_from(const ei_instr *instr, char *const *bas
         .hidden = hidden,
         .directions = instr->dim[4],
         .direction = instr->dim[5],
-        .blocks = blocks,
-        .padded = blocks * EI_LANES,
+        .padded = padded,
         .reverse = instr->dim[6] != 0,
         .x = (const ei_f32 *)ei_in(instr, bases, 0),
         .weights = (const float *)(const void *)ei_in(instr, bases, 1),
-        .scratch = (float *)(void *)ei_in(instr, bases, 4),
+        .zeros = scratch,
+        .h = {scratch + padded, scratch + 2 * padded},
+        .c = scratch + 3 * padded,
+        .reset_h = scratch + 4 * padded,
+        .ahead = scratch + EI_SCRATCH_ROWS * padded,
         .y = (ei_f32 *)ei_out(instr, bases, 0),
+        .h_initial = (const ei_f32 *)ei_in(instr, bases, 2),
+        .c_initial = (const ei_f32 *)ei_in(instr, bases, 3),
+        .h_final = (ei_f32 *)ei_out(instr, bases, 1),
+        .c_final = (ei_f32 *)ei_out(instr, bases, 2),
     };
+}
+
+/* How the columns of `gates` gates are grouped: blocks of `units` units, gate after gate, and the units left over
+ * with their gates packed one after the other; where there is no block at all, on whole vectors. A group is its
+ * bias, then F rows of W, then H rows of R. */
+typedef struct ei_groups {
+    int64_t units, gates, blocks, left;
+    int64_t left_stride;                     /* of the units left over, from a gate to the next */
+    int64_t vectors, bias_vectors;           /* of a row of a block */
+    int64_t left_vectors, left_bias_vectors; /* of the group of the units left over */
+    int64_t block;                           /* floats from one block to the next */
+    int64_t sums;                            /* floats of the x sums of one step */
+    int64_t size;                            /* floats in all */
+} ei_groups;
+
+EI_INLINE ei_groups ei_groups_of(const ei_recurrent *r, int64_t units, int64_t gates, int64_t bias_gates,
+                                 int64_t left_bias_rows)
+{
+    const int64_t blocks = r->hidden / units, left = r->hidden % units, depth = r->inputs + r->hidden;
+    ei_groups g = {.units = units, .gates = gates, .blocks = blocks, .left = left};
+    g.vectors = gates * units / EI_LANES;
+    g.bias_vectors = bias_gates * units / EI_LANES;
+    g.left_stride = blocks > 0 ? left : (left + EI_LANES - 1) / EI_LANES * EI_LANES;
+    g.left_vectors = (gates * g.left_stride + EI_LANES - 1) / EI_LANES;
+    g.left_bias_vectors = left_bias_rows * g.left_vectors;
+    g.block = (g.bias_vectors + depth * g.vectors) * EI_LANES;
+    g.sums = (blocks * g.vectors + g.left_vectors) * EI_LANES;
+    g.size = blocks * g.block + (g.left_bias_vectors + depth * g.left_vectors) * EI_LANES;
+    return g;
+}
+
+/* One group's x sums of many steps. w is at the group's bias; x and out of the next step are a stride further. */
+EI_INLINE void ei_x_sums_group(const float *w, int64_t bias_vectors, const ei_f32 *x, int64_t x_stride,
+                               int64_t inputs, int64_t steps, float *out, int64_t out_stride, int vectors)
+{
+    const ei_sums bias = ei_sums_load(w, vectors);
+    w += bias_vectors * EI_LANES;
+    for (; steps >= EI_TILE_ROWS; steps -= EI_TILE_ROWS) {
+        const ei_tile t = ei_sums_tile(bias, x, x_stride, inputs, w, vectors, EI_TILE_ROWS, 2);
+        ei_sums_store(out, t.a, vectors);
+        if (EI_TILE_ROWS > 1)
+            ei_sums_store(out + out_stride, t.b, vectors);
+        if (EI_TILE_ROWS > 2)
+            ei_sums_store(out + 2 * out_stride, t.c, vectors);
+        if (EI_TILE_ROWS > 3)
+            ei_sums_store(out + 3 * out_stride, t.d, vectors);
+        x += EI_TILE_ROWS * x_stride;
+        out += EI_TILE_ROWS * out_stride;
+    }
+    for (; steps > 0; steps--, x += x_stride, out += out_stride)
+        ei_sums_store(out, ei_sums_two(bias, x, inputs, w, vectors), vectors);
+}
+
+static EI_NOINLINE void ei_x_sums_of(const float *w, int64_t bias_vectors, const ei_f32 *x, int64_t x_stride,
+                                     int64_t inputs, int64_t steps, float *out, int64_t out_stride, int64_t vectors)
+{
+    switch (vectors) {
+    case 1: ei_x_sums_group(w, bias_vectors, x, x_stride, inputs, steps, out, out_stride, 1); break;
+    case 2: ei_x_sums_group(w, bias_vectors, x, x_stride, inputs, steps, out, out_stride, 2); break;
+    case 3: ei_x_sums_group(w, bias_vectors, x, x_stride, inputs, steps, out, out_stride, 3); break;
+    default: ei_x_sums_group(w, bias_vectors, x, x_stride, inputs, steps, out, out_stride, 4); break;
+    }
+}
+
+/* The x sums of many steps, one step's after the other `out_stride` apart: what a step would sum itself. */
+static void ei_x_sums(const ei_groups *g, const float *w, const ei_f32 *x, int64_t x_stride, int64_t inputs,
+                      int64_t steps, float *out, int64_t out_stride)
+{
+    for (int64_t k = 0; k < g->blocks; k++, w += g->block, out += g->vectors * EI_LANES)
+        ei_x_sums_of(w, g->bias_vectors, x, x_stride, inputs, steps, out, out_stride, g->vectors);
+    if (g->left > 0)
+        ei_x_sums_of(w, g->left_bias_vectors, x, x_stride, inputs, steps, out, out_stride, g->left_vectors);
+}
+
+/* A group of weights, w at its bias, and the values that are multiplied with it. */
+typedef struct ei_group {
+    const float *w;
+    int64_t bias_vectors, vectors, inputs, hidden;
+    const ei_f32 *x;
+    const float *x_sums; /* what was summed of x before, or NULL */
+    const ei_f32 *h;
+} ei_group;
+
+EI_INLINE ei_sums ei_group_sums(ei_group g, int vectors)
+{
+    const float *w = g.w + g.bias_vectors * EI_LANES;
+    const ei_sums s = g.x_sums != NULL ? ei_sums_load(g.x_sums, vectors)
+                                       : ei_sums_two(ei_sums_load(g.w, vectors), g.x, g.inputs, w, vectors);
+    return ei_sums_two(s, g.h, g.hidden, w + g.inputs * vectors * EI_LANES, vectors);
+}
+
+/* The sums of the units left over, gate after gate, zeros behind them up to four vectors. Groups of this kind are
+ * handled out of line, so that what they need is not worked out for models that have none. */
+static EI_NOINLINE void ei_left_sums(const ei_group *g, float *out)
+{
+    ei_sums_store(out, ei_sums_zero(), 4);
+    switch (g->vectors) {
+    case 1: ei_sums_store(out, ei_group_sums(*g, 1), 1); break;
+    case 2: ei_sums_store(out, ei_group_sums(*g, 2), 2); break;
+    case 3: ei_sums_store(out, ei_group_sums(*g, 3), 3); break;
+    default: ei_sums_store(out, ei_group_sums(*g, 4), 4); break;
+    }
 }
 
 /* The row of batch b in a state [D, B, H]. */
@@ -40,43 +157,94 @@ EI_INLINE const ei_f32 *ei_x_row(const ei_recurrent *r, int64_t time, int64_t b)
     return r->x + (time * r->batch + b) * r->inputs;
 }
 
+/* From the x of one step to that of the next. */
+EI_INLINE int64_t ei_x_stride(const ei_recurrent *r)
+{
+    return (r->reverse ? -r->batch : r->batch) * r->inputs;
+}
+
 /* The blocks are walked in opposite directions by turns: the cache still holds the weights that the last walk ended
  * with, which is worth up to a third of the time where they do not all fit. The result does not depend on it. Single
  * steps keep nothing to count turns by, but their caller's two state banks change places. */
-EI_INLINE int ei_backward_first(const ei_f32 *h_initial, const ei_f32 *h_final)
+EI_INLINE int ei_backward_first(const ei_recurrent *r)
 {
-    return (uintptr_t)h_final > (uintptr_t)h_initial;
+    return (uintptr_t)r->h_final > (uintptr_t)r->h_initial;
 }
 
-/* A state into scratch, whole vectors, zeros past its end and where it is absent. */
-EI_INLINE void ei_state_read(float *row, const ei_f32 *state, int64_t n)
+/* Fewer than a vector's values are loaded with zeros behind them. n may exceed a vector. */
+EI_INLINE vf ei_units_load(const ei_f32 *p, int64_t n)
 {
-    const vf zero = vf_set1(0.0f);
-    int64_t k = 0;
-    if (state == NULL) {
-        for (; k < n; k += EI_LANES)
-            vf_store(row + k, zero);
-        return;
-    }
-    for (; k + EI_LANES <= n; k += EI_LANES)
-        vf_store(row + k, vf_loadu(state + k));
-    if (k < n)
-        vf_store(row + k, vf_load_part(state + k, n - k, zero));
+    return n >= EI_LANES ? vf_loadu(p) : vf_load_part(p, n, vf_set1(0.0f));
 }
 
-EI_INLINE void ei_row_write(ei_f32 *out, const float *row, int64_t n)
+EI_INLINE void ei_units_store(ei_f32 *p, vf v, int64_t n)
 {
-    int64_t k = 0;
-    for (; k + EI_LANES <= n; k += EI_LANES)
-        vf_storeu(out + k, vf_load(row + k));
-    if (k < n)
-        vf_store_part(out + k, vf_load(row + k), n - k);
+    if (n >= EI_LANES)
+        vf_storeu(p, v);
+    else
+        vf_store_part(p, v, n);
 }
 
-EI_INLINE void ei_y_write(const ei_recurrent *r, int64_t time, int64_t b, const float *h)
+/* Where a step's h goes: to the place that the next step reads, and to a second one or NULL. */
+typedef struct ei_h_out {
+    ei_f32 *h, *copy;
+} ei_h_out;
+
+EI_INLINE void ei_h_store(ei_h_out out, int64_t unit, vf v, int64_t n)
 {
+    ei_units_store(out.h + unit, v, n);
+    if (out.copy != NULL)
+        ei_units_store(out.copy + unit, v, n);
+}
+
+/* Straight to Y and to Y_h, which single steps read again: every copy between them would be waited for. */
+EI_INLINE ei_h_out ei_h_out_of(const ei_recurrent *r, int64_t step, int64_t b)
+{
+    ei_f32 *const final = step + 1 == r->steps && r->h_final != NULL ? r->h_final + ei_state_row(r, b) : NULL;
     if (r->y != NULL) {
-        const int64_t row = (time * r->directions + r->direction) * r->batch + b;
-        ei_row_write(r->y + row * r->hidden, h, r->hidden);
+        const int64_t row = (ei_time(r, step) * r->directions + r->direction) * r->batch + b;
+        return (ei_h_out){r->y + row * r->hidden, final};
     }
+    return (ei_h_out){final != NULL ? final : (ei_f32 *)r->h[step & 1], NULL};
+}
+
+/* The initial state's row, zeros where it is absent. */
+EI_INLINE const ei_f32 *ei_initial(const ei_recurrent *r, const ei_f32 *state, int64_t b)
+{
+    if (state != NULL)
+        return state + ei_state_row(r, b);
+    memset(r->zeros, 0, (size_t)r->padded * sizeof *r->zeros);
+    return (const ei_f32 *)r->zeros;
+}
+
+/* The x sums of the steps that follow, at most EI_STEPS_AHEAD of `left`; x is that of the first. */
+static EI_NOINLINE void ei_x_sums_ahead(ei_recurrent r, const ei_groups *g, int sections, int64_t left,
+                                        const ei_f32 *x)
+{
+    const int64_t steps = left < EI_STEPS_AHEAD ? left : EI_STEPS_AHEAD;
+    const int64_t stride = g[0].sums + (sections > 1 ? g[1].sums : 0), x_stride = ei_x_stride(&r);
+    ei_x_sums(g, r.weights, x, x_stride, r.inputs, steps, r.ahead, stride);
+    if (sections > 1)
+        ei_x_sums(g + 1, r.weights + g->size, x, x_stride, r.inputs, steps, r.ahead + g->sums, stride);
+}
+
+/* Of a sequence, the x sums of the step-th step, summed for several steps together. NULL for a single step, which
+ * sums x itself. x is at this step. */
+EI_INLINE const float *ei_x_sums_of_step(const ei_recurrent *r, ei_groups g, int64_t step, const ei_f32 *x)
+{
+    if (r->steps == 1)
+        return NULL;
+    if (step % EI_STEPS_AHEAD == 0)
+        ei_x_sums_ahead(*r, &g, 1, r->steps - step, x);
+    return r->ahead + step % EI_STEPS_AHEAD * g.sums;
+}
+
+/* No steps: the final states are the initial ones. */
+EI_INLINE void ei_states_pass(const ei_recurrent *r, int64_t b)
+{
+    const size_t size = (size_t)r->hidden * sizeof(float);
+    if (r->h_final != NULL)
+        memcpy(r->h_final + ei_state_row(r, b), ei_initial(r, r->h_initial, b), size);
+    if (r->c_final != NULL)
+        memcpy(r->c_final + ei_state_row(r, b), ei_initial(r, r->c_initial, b), size);
 }

@@ -1,32 +1,35 @@
-/* RNN: h = act0(b + x W + h R). Four blocks at a time, as one sum alone waits for its own additions. */
+/* RNN: h = act0(b + x W + h R). Four vectors of units to a group, as one sum alone waits for its own additions. */
 
-EI_INLINE void ei_rnn_blocks(const ei_recurrent *r, const ei_instr *instr, const float *w, int64_t block, int count,
-                             const ei_f32 *x, const float *h, float *h_next)
+EI_INLINE ei_groups ei_rnn_groups(const ei_recurrent *r) { return ei_groups_of(r, 4 * EI_LANES, 1, 1, 1); }
+
+EI_INLINE void ei_rnn_group(const ei_instr *instr, ei_group group, ei_h_out out, int64_t unit, int64_t n, int vectors)
 {
-    ei_sums s = ei_sums_load(w, block, count);
-    w += EI_LANES;
-    s = ei_sums_chain(s, x, r->inputs, w, block, EI_LANES, count);
-    w += r->inputs * EI_LANES;
-    s = ei_sums_segments(s, h, r->hidden, w, block, EI_LANES, count);
-    vf_store(h_next, ei_activate(instr, 0, s.a));
-    if (count > 1) {
-        vf_store(h_next + EI_LANES, ei_activate(instr, 0, s.b));
-        vf_store(h_next + 2 * EI_LANES, ei_activate(instr, 0, s.c));
-        vf_store(h_next + 3 * EI_LANES, ei_activate(instr, 0, s.d));
-    }
+    group.bias_vectors = vectors;
+    const ei_sums s = ei_group_sums(group, vectors);
+    ei_h_store(out, unit, ei_activate(instr, 0, s.a), n);
+    if (vectors > 1)
+        ei_h_store(out, unit + EI_LANES, ei_activate(instr, 0, s.b), n - EI_LANES);
+    if (vectors > 2)
+        ei_h_store(out, unit + 2 * EI_LANES, ei_activate(instr, 0, s.c), n - 2 * EI_LANES);
+    if (vectors > 3)
+        ei_h_store(out, unit + 3 * EI_LANES, ei_activate(instr, 0, s.d), n - 3 * EI_LANES);
 }
 
-EI_INLINE void ei_rnn_step(const ei_recurrent *r, const ei_instr *instr, int backward, const ei_f32 *x,
-                           const float *h, float *h_next)
+EI_INLINE void ei_rnn_step(const ei_recurrent *r, const ei_groups *g, const ei_instr *instr, int backward,
+                           const ei_f32 *x, const float *x_sums, const ei_f32 *h, ei_h_out out)
 {
-    const int64_t block = (1 + r->inputs + r->hidden) * EI_LANES, fours = r->blocks / 4,
-                  groups = fours + r->blocks % 4;
+    const int64_t groups = g->blocks + (g->left > 0);
     for (int64_t k = 0; k < groups; k++) {
-        const int64_t group = backward ? groups - 1 - k : k, at = group < fours ? 4 * group : 3 * fours + group;
-        if (group < fours)
-            ei_rnn_blocks(r, instr, r->weights + at * block, block, 4, x, h, h_next + at * EI_LANES);
-        else
-            ei_rnn_blocks(r, instr, r->weights + at * block, block, 1, x, h, h_next + at * EI_LANES);
+        const int64_t at = backward ? groups - 1 - k : k, unit = at * 4 * EI_LANES;
+        const ei_group group = {.w = r->weights + at * g->block, .inputs = r->inputs, .hidden = r->hidden, .x = x,
+                                .x_sums = x_sums ? x_sums + unit : NULL, .h = h};
+        switch (at < g->blocks ? 0 : g->left_vectors) {
+        case 0: ei_rnn_group(instr, group, out, unit, 4 * EI_LANES, 4); break;
+        case 1: ei_rnn_group(instr, group, out, unit, g->left, 1); break;
+        case 2: ei_rnn_group(instr, group, out, unit, g->left, 2); break;
+        case 3: ei_rnn_group(instr, group, out, unit, g->left, 3); break;
+        default: ei_rnn_group(instr, group, out, unit, g->left, 4); break;
+        }
     }
 }
 
@@ -35,24 +38,20 @@ static EI_NOINLINE ei_status EI_FN(ei_rnn_f32)(const ei_instr *instr, char *cons
     if (!ei_acts_known(instr, 1))
         return EI_BAD_PROGRAM;
     const ei_recurrent r = ei_recurrent_from(instr, bases);
-    const ei_f32 *h_initial = (const ei_f32 *)ei_in(instr, bases, 2);
-    ei_f32 *h_final = (ei_f32 *)ei_out(instr, bases, 1);
-    int backward = ei_backward_first(h_initial, h_final);
+    const ei_groups g = ei_rnn_groups(&r);
+    int backward = ei_backward_first(&r);
     for (int64_t b = 0; b < r.batch; b++) {
-        const int64_t state = ei_state_row(&r, b);
-        float *h = r.scratch, *h_next = h + r.padded;
-        ei_state_read(h, h_initial ? h_initial + state : NULL, r.hidden);
+        const ei_f32 *h = ei_initial(&r, r.h_initial, b);
         for (int64_t step = 0; step < r.steps; step++) {
-            const int64_t time = ei_time(&r, step);
-            ei_rnn_step(&r, instr, backward, ei_x_row(&r, time, b), h, h_next);
+            const ei_f32 *x = ei_x_row(&r, ei_time(&r, step), b);
+            const float *x_sums = ei_x_sums_of_step(&r, g, step, x);
+            const ei_h_out out = ei_h_out_of(&r, step, b);
+            ei_rnn_step(&r, &g, instr, backward, x, x_sums, h, out);
             backward = !backward;
-            float *const swap = h;
-            h = h_next;
-            h_next = swap;
-            ei_y_write(&r, time, b, h);
+            h = out.h;
         }
-        if (h_final != NULL)
-            ei_row_write(h_final + state, h, r.hidden);
+        if (r.steps == 0)
+            ei_states_pass(&r, b);
     }
     return EI_OK;
 }

@@ -1,36 +1,57 @@
-/* The canonical order of summation.
+/* Sums of products with packed weights, and the canonical order of summation.
+ *
+ * Weights [K, N] are packed by groups of up to four vectors of columns, a group's rows one after the other, so that a
+ * group is read once from its beginning to its end. For columns that belong to units (core.h) a group is a block of
+ * whole units, and the units left over have their gates packed together.
  *
  * A pre-activation is summed in this order, whatever the op, the batch, the number of steps or the lane:
  *
- *     s = bias
- *     s = fma(x[k], W[k], s)          k ascending over all columns of x: one chain
- *     p, q = s, 0                     then the H values of h in two contiguous segments, each k ascending:
- *     p = fma(h[k], R[k], p)          k in [0, H/2)
- *     q = fma(h[k], R[k], q)          k in [H/2, H)
- *     s = p + q
+ *     p, q = bias, 0                  x in two contiguous segments, each k ascending:
+ *     p = fma(x[k], W[k], p)          k in [0, F - F/2)
+ *     q = fma(x[k], W[k], q)          k in [F - F/2, F)
+ *     s = p + q                       (s = p where F < 2)
+ *     p, q = s, 0                     then the H values of h in the same way, giving s
  *
- * Dense is the x chain alone. A GRU with linear_before_reset keeps the parts of its candidate apart: Wb and the x
- * chain, Rb and the segments of h.
+ * Dense is the x part alone; a group of one or two vectors has four segments, of (K + 3)/4 values each but for the
+ * last, joined as ((p + q) + r) + s. Dense with so few columns that they fill at most a quarter of a vector sums
+ * along K instead (dense_body.h). A GRU with linear_before_reset keeps the parts of its candidate apart: Wb and x, Rb
+ * and h.
  *
  * No segment straddles x and h, so the x part may be computed for many steps at once, or read from a table, and be
- * the start value of the h part. Four segments measured no faster than two for H from 16 to 512 with one, three or
- * four gates. The generic core's fma is a multiplication and an addition. */
+ * the start value of the h part. The generic core's fma is a multiplication and an addition. */
 
-/* Up to four sums of the same values: the gates of a block, or blocks, or rows. Named, since arrays are spilt. */
+/* Up to four sums of the same values: a group's vectors. Named, since arrays are spilt. */
 typedef struct ei_sums {
     vf a, b, c, d;
 } ei_sums;
 
-/* The vectors at w, w + gate, ...; those past `gates` are not read. */
-EI_INLINE ei_sums ei_sums_load(const float *w, int64_t gate, int gates)
+EI_INLINE ei_sums ei_sums_zero(void)
+{
+    const vf zero = vf_set1(0.0f);
+    return (ei_sums){zero, zero, zero, zero};
+}
+
+/* The first `vectors` vectors at w; the others are zero. */
+EI_INLINE ei_sums ei_sums_load(const float *w, int vectors)
 {
     const vf zero = vf_set1(0.0f);
     return (ei_sums){
         .a = vf_load(w),
-        .b = gates > 1 ? vf_load(w + gate) : zero,
-        .c = gates > 2 ? vf_load(w + 2 * gate) : zero,
-        .d = gates > 3 ? vf_load(w + 3 * gate) : zero,
+        .b = vectors > 1 ? vf_load(w + EI_LANES) : zero,
+        .c = vectors > 2 ? vf_load(w + 2 * EI_LANES) : zero,
+        .d = vectors > 3 ? vf_load(w + 3 * EI_LANES) : zero,
     };
+}
+
+EI_INLINE void ei_sums_store(float *to, ei_sums s, int vectors)
+{
+    vf_store(to, s.a);
+    if (vectors > 1)
+        vf_store(to + EI_LANES, s.b);
+    if (vectors > 2)
+        vf_store(to + 2 * EI_LANES, s.c);
+    if (vectors > 3)
+        vf_store(to + 3 * EI_LANES, s.d);
 }
 
 EI_INLINE ei_sums ei_sums_add(ei_sums s, ei_sums t)
@@ -38,40 +59,93 @@ EI_INLINE ei_sums ei_sums_add(ei_sums s, ei_sums t)
     return (ei_sums){vf_add(s.a, t.a), vf_add(s.b, t.b), vf_add(s.c, t.c), vf_add(s.d, t.d)};
 }
 
-EI_INLINE ei_sums ei_sums_fma(ei_sums s, float value, const float *w, int64_t gate, int gates)
+EI_INLINE ei_sums ei_sums_fma(ei_sums s, float value, ei_sums w, int vectors)
 {
     const vf v = vf_set1(value);
-    s.a = vf_fma(v, vf_load(w), s.a);
-    if (gates > 1)
-        s.b = vf_fma(v, vf_load(w + gate), s.b);
-    if (gates > 2)
-        s.c = vf_fma(v, vf_load(w + 2 * gate), s.c);
-    if (gates > 3)
-        s.d = vf_fma(v, vf_load(w + 3 * gate), s.d);
+    s.a = vf_fma(v, w.a, s.a);
+    if (vectors > 1)
+        s.b = vf_fma(v, w.b, s.b);
+    if (vectors > 2)
+        s.c = vf_fma(v, w.c, s.c);
+    if (vectors > 3)
+        s.d = vf_fma(v, w.d, s.d);
     return s;
 }
 
-/* One chain: x. The weights of v[k] begin at w + k*row, those of the next sum `gate` floats further. */
-EI_INLINE ei_sums ei_sums_chain(ei_sums s, const ei_f32 *v, int64_t n, const float *w, int64_t gate, int64_t row,
-                                int gates)
+/* s + v W of one group in two segments, walked side by side so that twice as many sums are under way. */
+EI_INLINE ei_sums ei_sums_two(ei_sums s, const ei_f32 *v, int64_t n, const float *w, int vectors)
 {
-    for (int64_t k = 0; k < n; k++)
-        s = ei_sums_fma(s, v[k], w + k * row, gate, gates);
-    return s;
-}
-
-/* Two segments, walked side by side so that twice as many sums are under way: h. */
-EI_INLINE ei_sums ei_sums_segments(ei_sums s, const ei_f32 *v, int64_t n, const float *w, int64_t gate, int64_t row,
-                                   int gates)
-{
-    const vf zero = vf_set1(0.0f);
-    const int64_t half = n / 2;
-    ei_sums t = {zero, zero, zero, zero};
+    const int64_t row = vectors * EI_LANES, half = n / 2, first = n - half;
+    const ei_f32 *vq = v + first;
+    const float *wq = w + first * row;
+    ei_sums t = ei_sums_zero();
     for (int64_t k = 0; k < half; k++) {
-        s = ei_sums_fma(s, v[k], w + k * row, gate, gates);
-        t = ei_sums_fma(t, v[half + k], w + (half + k) * row, gate, gates);
+        s = ei_sums_fma(s, v[k], ei_sums_load(w + k * row, vectors), vectors);
+        t = ei_sums_fma(t, vq[k], ei_sums_load(wq + k * row, vectors), vectors);
     }
-    if (n & 1)
-        t = ei_sums_fma(t, v[n - 1], w + (n - 1) * row, gate, gates);
-    return ei_sums_add(s, t);
+    if (first > half)
+        s = ei_sums_fma(s, v[half], ei_sums_load(w + half * row, vectors), vectors);
+    return n < 2 ? s : ei_sums_add(s, t);
+}
+
+/* The same in four segments. */
+EI_INLINE ei_sums ei_sums_four(ei_sums s, const ei_f32 *v, int64_t n, const float *w, int vectors)
+{
+    const int64_t row = vectors * EI_LANES, part = (n + 3) / 4;
+    ei_sums t = ei_sums_zero(), u = t, last = t;
+    const int64_t shortest = n - 3 * part;
+    int64_t k = 0;
+    for (; k < shortest; k++) {
+        s = ei_sums_fma(s, v[k], ei_sums_load(w + k * row, vectors), vectors);
+        t = ei_sums_fma(t, v[k + part], ei_sums_load(w + (k + part) * row, vectors), vectors);
+        u = ei_sums_fma(u, v[k + 2 * part], ei_sums_load(w + (k + 2 * part) * row, vectors), vectors);
+        last = ei_sums_fma(last, v[k + 3 * part], ei_sums_load(w + (k + 3 * part) * row, vectors), vectors);
+    }
+    for (; k < part; k++) {
+        s = ei_sums_fma(s, v[k], ei_sums_load(w + k * row, vectors), vectors);
+        if (k + part < n)
+            t = ei_sums_fma(t, v[k + part], ei_sums_load(w + (k + part) * row, vectors), vectors);
+        if (k + 2 * part < n)
+            u = ei_sums_fma(u, v[k + 2 * part], ei_sums_load(w + (k + 2 * part) * row, vectors), vectors);
+    }
+    return ei_sums_add(ei_sums_add(ei_sums_add(s, t), u), last);
+}
+
+/* Several rows of values with the same weights. */
+typedef struct ei_tile {
+    ei_sums a, b, c, d;
+} ei_tile;
+
+EI_INLINE ei_tile ei_tile_add(ei_tile s, ei_tile t)
+{
+    return (ei_tile){ei_sums_add(s.a, t.a), ei_sums_add(s.b, t.b), ei_sums_add(s.c, t.c), ei_sums_add(s.d, t.d)};
+}
+
+/* s + v W of one group for up to EI_TILE_ROWS rows of values, `stride` apart, one segment after the other: each row
+ * of W is read once for all of them. Bit for bit what ei_sums_two and ei_sums_four give. */
+EI_INLINE ei_tile ei_sums_tile(ei_sums start, const ei_f32 *v, int64_t stride, int64_t n, const float *w, int vectors,
+                               int rows, int segments)
+{
+    const ei_sums zero = ei_sums_zero();
+    const int64_t part = segments == 2 ? n - n / 2 : (n + 3) / 4;
+    ei_tile total = {start, start, start, start};
+    for (int64_t first = 0, k = 0, segment = 0; segment < segments; segment++, first += part) {
+        const int64_t end = first + part < n && segment + 1 < segments ? first + part : n;
+        ei_tile s = segment == 0 ? total : (ei_tile){zero, zero, zero, zero};
+        for (; k < end; k++) {
+            const ei_sums weights = ei_sums_load(w + k * vectors * EI_LANES, vectors);
+            s.a = ei_sums_fma(s.a, v[k], weights, vectors);
+            if (rows > 1)
+                s.b = ei_sums_fma(s.b, v[k + stride], weights, vectors);
+            if (rows > 2)
+                s.c = ei_sums_fma(s.c, v[k + 2 * stride], weights, vectors);
+            if (rows > 3)
+                s.d = ei_sums_fma(s.d, v[k + 3 * stride], weights, vectors);
+        }
+        if (segment == 0)
+            total = s;
+        else if (segments != 2 || n > 1)
+            total = ei_tile_add(total, s);
+    }
+    return total;
 }

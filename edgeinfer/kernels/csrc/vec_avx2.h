@@ -7,6 +7,7 @@
 #include "compiler.h"
 
 #define EI_LANES 8
+#define EI_TILE_ROWS 2 /* with four vectors of weights, all that 16 registers hold */
 
 typedef __m256 vf;
 
@@ -51,6 +52,12 @@ EI_INLINE vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
 EI_INLINE vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
 EI_INLINE vf vf_abs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 EI_INLINE vf vf_neg(vf a) { return _mm256_xor_ps(_mm256_set1_ps(-0.0f), a); }
+EI_INLINE float vf_sum(vf a)
+{
+    const __m128 half = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 quarter = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(quarter, _mm_movehdup_ps(quarter)));
+}
 EI_INLINE vf vf_select_lt(vf a, vf b, vf yes, vf no)
 {
     return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));

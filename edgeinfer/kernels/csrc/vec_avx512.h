@@ -7,6 +7,7 @@
 #include "compiler.h"
 
 #define EI_LANES 16
+#define EI_TILE_ROWS 4
 
 typedef __m512 vf;
 
@@ -57,6 +58,14 @@ EI_INLINE vf vf_abs(vf a) { return _mm512_abs_ps(a); }
 EI_INLINE vf vf_neg(vf a)
 {
     return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a), _mm512_set1_epi32(INT32_MIN)));
+}
+EI_INLINE float vf_sum(vf a)
+{
+    const __m256 upper = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), upper);
+    const __m128 half = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 quarter = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(quarter, _mm_movehdup_ps(quarter)));
 }
 EI_INLINE vf vf_select_lt(vf a, vf b, vf yes, vf no)
 {

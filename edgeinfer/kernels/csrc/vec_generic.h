@@ -9,6 +9,7 @@
 #include "compiler.h"
 
 #define EI_LANES 1
+#define EI_TILE_ROWS 2
 
 typedef float vf;
 
@@ -37,6 +38,7 @@ EI_INLINE vf vf_fma(vf a, vf b, vf c)
 EI_INLINE vf vf_sqrt(vf a) { return sqrtf(a); }
 EI_INLINE vf vf_min(vf a, vf b) { return a < b ? a : b; }
 EI_INLINE vf vf_max(vf a, vf b) { return a > b ? a : b; }
+EI_INLINE float vf_sum(vf a) { return a; }
 EI_INLINE vf vf_abs(vf a) { return fabsf(a); }
 EI_INLINE vf vf_neg(vf a) { return -a; }
 EI_INLINE vf vf_select_lt(vf a, vf b, vf yes, vf no) { return a < b ? yes : no; }

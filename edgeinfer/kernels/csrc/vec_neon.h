@@ -9,6 +9,7 @@
 #include "compiler.h"
 
 #define EI_LANES 8
+#define EI_TILE_ROWS 2
 
 typedef struct vf {
     float32x4_t low, high;
@@ -77,6 +78,12 @@ EI_INLINE vf vf_fma(vf a, vf b, vf c)
 EI_INLINE vf vf_sqrt(vf a) { return (vf){vsqrtq_f32(a.low), vsqrtq_f32(a.high)}; }
 EI_INLINE vf vf_abs(vf a) { return (vf){vabsq_f32(a.low), vabsq_f32(a.high)}; }
 EI_INLINE vf vf_neg(vf a) { return (vf){vnegq_f32(a.low), vnegq_f32(a.high)}; }
+EI_INLINE float vf_sum(vf a)
+{
+    const float32x4_t half = vaddq_f32(a.low, a.high);
+    const float32x2_t quarter = vadd_f32(vget_low_f32(half), vget_high_f32(half));
+    return vget_lane_f32(quarter, 0) + vget_lane_f32(quarter, 1);
+}
 EI_INLINE vf vf_select_lt(vf a, vf b, vf yes, vf no)
 {
     return (vf){vbslq_f32(vcltq_f32(a.low, b.low), yes.low, no.low),
