@@ -8,8 +8,6 @@ y = stream.step(x)
 
 from __future__ import annotations
 
-import logging
-
 from .errors import (
     EdgeInferError,
     InputError,
@@ -42,5 +40,3 @@ __all__ = [
     "load",
     "pipeline",
 ]
-
-logging.getLogger("edgeinfer").addHandler(logging.NullHandler())

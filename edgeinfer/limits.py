@@ -6,7 +6,7 @@ are far above any model that this runtime is for; load(…, limits=Limits(nodes=
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import ModelLimitError
 
@@ -14,8 +14,7 @@ from .errors import ModelLimitError
 FOLDED_BYTES = 1 << 24
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """Upper bounds, each inclusive. Sizes are in bytes."""
 
     file_bytes: int = (1 << 31) - 1
@@ -55,8 +54,7 @@ class Limits:
 DEFAULT = Limits()
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(NamedTuple):
     """What a file may be taken at its word for.
 
     ``external_folder`` is where its external data may lie, None to read none; ``why_not`` then says why.

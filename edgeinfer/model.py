@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from .backends import Backend, Session, choose
 from .backends.base import Converter, StateLayout, record_shape
+from .digest import sha256_of
 from .errors import InputError, ModelFormatError, ModelLoadError, StreamError
 from .graph import Prepared, State, ValueInfo, macs, window_axis
 from .limits import DEFAULT, Limits, Policy
@@ -73,7 +72,7 @@ def load(
     if external_data:
         policy = _with_external_data(policy, folder)
     try:
-        found = hashlib.sha256(data).hexdigest()
+        found = sha256_of(data)
         if sha256 is not None and found != sha256.lower():
             raise ModelFormatError(f"expected sha256 {sha256}, got {found}")
         return Model(data, found, path, backend, nan == "reject", isa, policy)
@@ -83,10 +82,10 @@ def load(
 
 def _with_external_data(policy: Policy, folder: str | None) -> Policy:
     if folder is None:
-        return replace(policy, why_not="a model given as bytes has no folder to read it from")
+        return policy._replace(why_not="a model given as bytes has no folder to read it from")
     if not can_read_safely():
-        return replace(policy, why_not="this system cannot open it without following links")
-    return replace(policy, external_folder=folder)
+        return policy._replace(why_not="this system cannot open it without following links")
+    return policy._replace(external_folder=folder)
 
 
 class Model:
@@ -214,7 +213,7 @@ class Model:
                 for s in self.states
             ],
             "mode": spec.mode if spec else None,
-            "window": spec.to_dict().get("window") if spec else None,
+            "window": spec._replace(goldens=()).to_dict().get("window") if spec else None,
             "streams": prepared.streamability.streams if prepared else bool(self.states),
             "streams_not_because": (prepared.streamability.reason or None) if prepared else None,
             "nodes": [
@@ -299,7 +298,7 @@ class Model:
             )
         if isinstance(fixed, int) and fixed != length:
             raise StreamError(f'window: input "{info.name}" takes exactly {fixed} time steps, got {length}')
-        window = replace(spec_window, length=length) if spec_window else Window(length)
+        window = spec_window._replace(length=length) if spec_window else Window(length)
         item = tuple(d for i, d in enumerate(info.shape) if i not in (0, 1, axis))
         converter = Converter(info, item, self._reject)
         if any(d is None for d in converter.shape):
@@ -412,7 +411,7 @@ def _summary(spec: Spec | None) -> dict[str, Any] | None:
     """The metadata without what only programs read: goldens as their names, vocabularies as their sizes."""
     if spec is None:
         return None
-    data = spec.to_dict()
+    data = spec._replace(goldens=()).to_dict()
     data["goldens"] = [golden.name for golden in spec.goldens]
     text = data["preprocessing"].get("text")
     if isinstance(text, Mapping) and "vocabulary" in text:

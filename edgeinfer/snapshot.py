@@ -10,12 +10,11 @@ from __future__ import annotations
 import json
 import math
 import os
-import secrets
 import stat
 import struct
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
+from contextlib import suppress
 
 import numpy as np
 
@@ -97,27 +96,29 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     A temporary file in the same folder is written, synced, renamed over ``path``, and the folder synced. A file that
     is replaced keeps its permissions; a link is followed. Raises OSError, and then ``path`` is as it was.
     """
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    target = os.path.realpath(path)
+    folder, name = os.path.split(target)
+    temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp")
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         try:
             with os.fdopen(handle, "wb") as file:
-                if target.exists():
-                    os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
+                if os.path.exists(target):
+                    os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
             raise
     except OSError as error:
         # The caller knows nothing of the temporary file; and a full disk names no file at all.
         error.filename, error.filename2 = os.fspath(path), None
         raise
     if os.name == "posix":
-        directory = os.open(target.parent, os.O_RDONLY)
+        directory = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:

@@ -1,4 +1,4 @@
-"""The metadata that travels in an ONNX file under the key ``edgeinfer.spec``, as frozen dataclasses.
+"""The metadata that travels in an ONNX file under the key ``edgeinfer.spec``, as named tuples.
 
 The JSON form is described by docs/spec.schema.json. Pre- and postprocessing stay plain dictionaries here; the
 pipeline stage that reads one validates it.
@@ -6,15 +6,12 @@ pipeline stage that reads one validates it.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -31,21 +28,19 @@ WEIGHTS = ("float32", "int8", "float16")
 ACTIVATIONS = ("float32", "int8")
 # A file must not make the device recompute more than this at every step.
 MAX_WINDOW = 1 << 20
-_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _BRACKETS = re.compile(r"[\[\]{}]")
 _GOLDEN_DTYPES = ("float32", "float64", "int32", "int64", "bool")
 
 
-@dataclass(frozen=True)
-class StatePair:
+class StatePair(NamedTuple):
     """A graph input and the graph output that carries it to the next step."""
 
     input: str
     output: str
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """How many inputs a window model looks at, and what it answers before they have come."""
 
     length: int
@@ -54,8 +49,7 @@ class Window:
     pad_side: Literal["left", "right"] = "left"
 
 
-@dataclass(frozen=True)
-class Golden:
+class Golden(NamedTuple):
     """Inputs and the outputs that the training framework gave for them."""
 
     name: str
@@ -63,8 +57,7 @@ class Golden:
     outputs: Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class Spec:
+class Spec(NamedTuple):
     """Everything a file says about how it is to be run."""
 
     name: str = ""
@@ -72,10 +65,10 @@ class Spec:
     mode: Literal["stream", "window"] | None = None
     window: Window | None = None
     states: tuple[StatePair, ...] = ()
-    preprocessing: Mapping[str, Any] = field(default_factory=dict)
-    postprocessing: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Mapping[str, Any] = {}
+    postprocessing: Mapping[str, Any] = {}
     goldens: tuple[Golden, ...] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = {}
     weights: str = "float32"
     activations: str = "float32"
     tolerance: float | None = None
@@ -161,6 +154,8 @@ class Spec:
 
 def encode_tensor(array: np.ndarray) -> dict[str, Any]:
     """An array as JSON: dtype, shape and base64 of its little-endian bytes in C order."""
+    import base64
+
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     return {
         "dtype": array.dtype.name,
@@ -171,22 +166,62 @@ def encode_tensor(array: np.ndarray) -> dict[str, Any]:
 
 def decode_tensor(data: Any, where: str) -> np.ndarray:
     """The array behind encode_tensor's form. Raises ModelFormatError naming ``where``."""
+    return _decode(_tensor(data, where), where)
+
+
+class _Tensor(NamedTuple):
+    """encode_tensor's form, its parts checked one by one."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: str
+
+
+class _Tensors(Mapping[str, np.ndarray]):
+    """The tensors of a golden by name, decoded when asked for: a load reads none of them.
+
+    Raises ModelFormatError then where what stands there is not a tensor.
+    """
+
+    def __init__(self, tensors: Mapping[str, _Tensor], where: str) -> None:
+        self._tensors = tensors
+        self._where = where
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return _decode(self._tensors[name], f"{self._where}.{name}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def _tensor(data: Any, where: str) -> _Tensor:
     data = _mapping(data, where)
-    dtype_name = _choice(data.get("dtype"), _GOLDEN_DTYPES, f"{where}.dtype")
+    dtype = _choice(data.get("dtype"), _GOLDEN_DTYPES, f"{where}.dtype")
     shape = tuple(_integer(d, f"{where}.shape", minimum=0) for d in _list(data.get("shape"), f"{where}.shape"))
+    assert dtype is not None
+    return _Tensor(dtype, shape, _string(data.get("data"), f"{where}.data"))
+
+
+def _decode(tensor: _Tensor, where: str) -> np.ndarray:
+    import base64
+
     try:
-        raw = base64.b64decode(_string(data.get("data"), f"{where}.data"), validate=True)
-    except (binascii.Error, ValueError) as error:
+        raw = base64.b64decode(tensor.data, validate=True)
+    except ValueError as error:
         raise ModelFormatError(f"metadata {SPEC_KEY}: {where}.data: not base64: {error}") from None
-    dtype = np.dtype(dtype_name).newbyteorder("<")
+    dtype = np.dtype(tensor.dtype).newbyteorder("<")
     try:
-        np.broadcast_to(np.zeros((), dtype), shape)
+        np.broadcast_to(np.zeros((), dtype), tensor.shape)
     except ValueError as error:
         raise _wrong(f"{where}.shape", "the shape of an array", error) from None
-    expected = math.prod(shape) * dtype.itemsize
+    expected = math.prod(tensor.shape) * dtype.itemsize
     if len(raw) != expected:
-        raise _wrong(f"{where}.data", f"{expected} bytes for {dtype_name} {list(shape)}", f"{len(raw)} bytes")
-    return np.frombuffer(raw, dtype=dtype).reshape(shape).astype(dtype_name)
+        what = f"{expected} bytes for {tensor.dtype} {list(tensor.shape)}"
+        raise _wrong(f"{where}.data", what, f"{len(raw)} bytes")
+    return np.frombuffer(raw, dtype=dtype).reshape(tensor.shape).astype(tensor.dtype)
 
 
 def _depth(text: str) -> int:
@@ -261,14 +296,11 @@ def _state(value: Any, where: str) -> StatePair:
 
 def _golden(value: Any, where: str) -> Golden:
     data = _mapping(value, where)
+    name = _string(data.get("name", ""), f"{where}.name")
     return Golden(
-        name=_string(data.get("name", ""), f"{where}.name"),
-        inputs={
-            name: decode_tensor(tensor, f"{where}.inputs.{name}")
-            for name, tensor in _mapping(data.get("inputs"), f"{where}.inputs").items()
-        },
-        outputs={
-            name: decode_tensor(tensor, f"{where}.outputs.{name}")
-            for name, tensor in _mapping(data.get("outputs"), f"{where}.outputs").items()
-        },
+        name, _tensors(data.get("inputs"), f"{where}.inputs"), _tensors(data.get("outputs"), f"{where}.outputs")
     )
+
+
+def _tensors(value: Any, where: str) -> _Tensors:
+    return _Tensors({name: _tensor(item, f"{where}.{name}") for name, item in _mapping(value, where).items()}, where)

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import snapshot as snapshots
 from .backends import OneCaller, StepEngine
 from .backends.base import Converter, StateLayout, check_out, into_record, record_shape
 from .caller import Engine
@@ -71,13 +70,17 @@ class Stream(OneCaller):
 
     def snapshot(self) -> bytes:
         """The state as bytes, for restore() of any stream of the same model and mode."""
+        from .snapshot import encode
+
         with self._busy():
-            return snapshots.encode(self._core.kind, self._sha256, self._core.save())
+            return encode(self._core.kind, self._sha256, self._core.save())
 
     def restore(self, data: bytes) -> None:
         """Take over a snapshot. Raises StreamError for another model's, another mode's or a damaged one."""
+        from .snapshot import decode
+
         with self._busy():
-            self._core.restore(snapshots.decode(data, self._core.kind, self._sha256))
+            self._core.restore(decode(data, self._core.kind, self._sha256))
 
     def fork(self) -> Stream:
         """A second stream with a copy of this one's state."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,8 +114,7 @@ def to_onnx(
     say("converting")
     proto, recorder = convert(free, *names, opset)
     states = _finish(proto, recorder, free, inputs, names[1], streaming, wire=chosen == "stream")
-    full = replace(
-        recipe,
+    full = recipe._replace(
         name=recipe.name or (source.stem if source else str(model.name)),
         mode=chosen_mode,  # type: ignore[arg-type]
         window=chosen_window,

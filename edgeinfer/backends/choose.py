@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import logging
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,19 +12,19 @@ from ..graph import Prepared, prepare
 from ..limits import STRICT, Policy
 from ..onnx_file import ModelProto
 from .base import Backend
-from .reference import ReferenceBackend
 
 __all__ = ["BACKENDS", "OneCaller", "available", "choose"]
 
 BACKENDS = ("auto", "native", "onnxruntime", "reference")
-_LOG = logging.getLogger("edgeinfer")
 
 
 def available() -> tuple[str, ...]:
     """The backends that this installation has, fastest first."""
     found = ["native"] if _has_native() else []
     found.append("reference")
-    if importlib.util.find_spec("onnxruntime") is not None:
+    from importlib.util import find_spec  # late, as is what only some programs need below
+
+    if find_spec("onnxruntime") is not None:
         found.append("onnxruntime")
     return tuple(found)
 
@@ -54,11 +52,11 @@ def choose(
         native = wanted == "native" or (wanted == "auto" and _has_native())
         prepared = prepare(proto, state_pairs, policy, small=native)
         if wanted == "reference":
-            return ReferenceBackend(prepared), prepared
+            return _reference(prepared), prepared
         if wanted == "auto" and not _has_native():
             why = "needs the GIL (PYTHON_GIL=1)" if _free_threaded() else "is not installed"
-            _LOG.warning("the C core %s; the NumPy reference backend answers, which is slow", why)
-            return ReferenceBackend(prepared), prepared
+            _warn("the C core %s; the NumPy reference backend answers, which is slow", why)
+            return _reference(prepared), prepared
         return _native(prepared, isa), prepared
     except UnsupportedOperatorError as error:
         if wanted != "auto" or "onnxruntime" not in available():
@@ -67,8 +65,18 @@ def choose(
             backend = _onnxruntime(data, proto, state_pairs)
         except ModelFormatError:
             raise error from None  # what we lack says more than that ONNX Runtime lacks it too
-        _LOG.warning("ONNX Runtime answers for the whole model: %s", error)
+        _warn("ONNX Runtime answers for the whole model: %s", error)
         return backend, None
+
+
+def _warn(message: str, *arguments: object) -> None:
+    """On the ``edgeinfer`` logger, which is silent unless the application listens."""
+    import logging  # late, since most programs never get here
+
+    logger = logging.getLogger("edgeinfer")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    logger.warning(message, *arguments)
 
 
 def _free_threaded() -> bool:
@@ -91,6 +99,12 @@ if not TYPE_CHECKING and _has_native():
     from ..kernels import native
 
     OneCaller = native.OneCaller
+
+
+def _reference(prepared: Prepared) -> Backend:
+    from .reference import ReferenceBackend
+
+    return ReferenceBackend(prepared)
 
 
 def _native(prepared: Prepared, isa: str | None) -> Backend:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,16 +14,14 @@ from .ir import Graph, Node, Value
 from .ops import REGISTRY, Op
 
 
-@dataclass(frozen=True)
-class BoundNode:
+class BoundNode(NamedTuple):
     """A node that has to run."""
 
     node: Node
     op: Op
 
 
-@dataclass(frozen=True)
-class BoundGraph:
+class BoundGraph(NamedTuple):
     """The nodes left to run for one choice of input shapes, and what is known of every value they touch."""
 
     graph: Graph
@@ -101,8 +99,7 @@ def fold(graph: Graph) -> Graph:
         else:
             kept.append(node)
     used = {name for node in kept for name in node.inputs} | outputs
-    return replace(
-        graph,
+    return graph._replace(
         nodes=tuple(kept),
         constants={name: array for name, array in constants.items() if name in used},
         small={name: small for name, small in graph.small.items() if name in used},

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -47,7 +46,7 @@ def fuse(graph: Graph) -> Graph:
             absorbed.add(id(follower))
             dense = joined
         nodes.append(dense)
-    return replace(graph, nodes=tuple(nodes), constants=constants, small=small)
+    return graph._replace(nodes=tuple(nodes), constants=constants, small=small)
 
 
 def _start(node: Node, constants: dict[str, np.ndarray], small: dict[str, Small]) -> Node | None:
@@ -88,14 +87,14 @@ def _join(dense: Node, follower: Node, constants: dict[str, np.ndarray]) -> Node
         bias = constants.get(other)
         if bias is None or bias.shape != (constants[dense.inputs[1]].shape[1],):
             return None
-        return replace(dense, inputs=(*dense.inputs, other), outputs=follower.outputs)
+        return dense._replace(inputs=(*dense.inputs, other), outputs=follower.outputs)
     if follower.op_type in _ACTIVATIONS:
         chosen = (
             follower.op_type,
             float(follower.attributes.get("alpha", 0.0)),
             float(follower.attributes.get("beta", 0.0)),
         )
-        return replace(dense, outputs=follower.outputs, attributes={"activation": chosen})
+        return dense._replace(outputs=follower.outputs, attributes={"activation": chosen})
     return None
 
 

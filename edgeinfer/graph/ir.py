@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,8 +14,7 @@ from ..limits import DEFAULT, Limits
 Dim = int | str | None
 
 
-@dataclass(frozen=True)
-class ValueInfo:
+class ValueInfo(NamedTuple):
     """A graph input or output. A dimension is an int, or a name or None where it is dynamic."""
 
     name: str
@@ -24,8 +22,7 @@ class ValueInfo:
     shape: tuple[Dim, ...]
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """One operator call. Attributes are complete: defaults are filled in, older opsets' forms brought to one."""
 
     op_type: str
@@ -49,8 +46,7 @@ class Node:
         )
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(NamedTuple):
     """What is known of a tensor once input shapes are: dtype, shape, and the data where it is constant."""
 
     dtype: np.dtype
@@ -66,8 +62,7 @@ class Value:
         return cls(array.dtype, array.shape, array)
 
 
-@dataclass(frozen=True)
-class Small:
+class Small(NamedTuple):
     """A float32 constant as the file stores it: int8 times a scale, or float16.
 
     ``scale`` is float32 and broadcasts to ``values``; None for float16.
@@ -90,8 +85,7 @@ class Small:
         return Small(self.values.T, None if self.scale is None else self.scale.T)
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(NamedTuple):
     """Nodes are in topological order; every name is produced once.
 
     What stands in ``small`` has no data of its own in ``constants``, only its shape; ``array`` gives the values of
@@ -105,7 +99,7 @@ class Graph:
     opset: int
     producer: str = ""
     limits: Limits = DEFAULT
-    small: Mapping[str, Small] = field(default_factory=dict)
+    small: Mapping[str, Small] = {}
 
     def array(self, name: str) -> np.ndarray:
         """The values of a constant; widened each time where it is small."""

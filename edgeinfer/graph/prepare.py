@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..errors import ModelFormatError
 from ..limits import STRICT, Policy
@@ -19,8 +19,7 @@ from .states import State, find_state_inputs, make_states_explicit
 from .streamability import Streamability, find_streamability, step_shapes
 
 
-@dataclass(frozen=True)
-class StepGraph:
+class StepGraph(NamedTuple):
     """The graph of one time step for a batch of 1, its states explicit, bound to its shapes."""
 
     bound: BoundGraph
@@ -31,8 +30,7 @@ class StepGraph:
     output_shapes: tuple[tuple[int, ...], ...]
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A loaded model: its graph with constants folded, which inputs are states, and whether and how it streams."""
 
     graph: Graph

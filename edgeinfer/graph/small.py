@@ -7,7 +7,6 @@ into float32. Only what feeds a weight input is kept; what else reads such a con
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
 
 import numpy as np
 
@@ -55,7 +54,7 @@ def keep_small(graph: Graph) -> Graph:
     if not small:
         return graph
     nodes = tuple(node for node in graph.nodes if node.name not in gone)
-    return replace(graph, nodes=nodes, constants=constants, small=small)
+    return graph._replace(nodes=nodes, constants=constants, small=small)
 
 
 def _stored(node: Node, graph: Graph) -> Small | None:

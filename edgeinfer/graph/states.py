@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,7 @@ from .ir import Graph, Node, ValueInfo
 from .ops.recurrent import STATE_INPUTS
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """A tensor that one step leaves for the next: read from graph input ``input``, written to ``output``.
 
     ``initial`` is what a stream starts from, with a batch of 1. ``in_file`` says whether the file itself has the
@@ -100,7 +99,7 @@ def make_states_explicit(
             outputs.append(ValueInfo(target, initial.dtype, shape))
             states.append(State(source, target, initial, in_file=False))
         nodes.append(node)
-    explicit = replace(graph, nodes=(*nodes, *copies), inputs=tuple(inputs), outputs=tuple(outputs))
+    explicit = graph._replace(nodes=(*nodes, *copies), inputs=tuple(inputs), outputs=tuple(outputs))
     return explicit, tuple(states)
 
 
@@ -117,10 +116,10 @@ def _input(node: Node, index: int) -> str:
 def _with_input(node: Node, index: int, name: str) -> Node:
     inputs = [*node.inputs, *[""] * (index + 1 - len(node.inputs))]
     inputs[index] = name
-    return replace(node, inputs=tuple(inputs))
+    return node._replace(inputs=tuple(inputs))
 
 
 def _with_output(node: Node, index: int, name: str) -> tuple[Node, str]:
     outputs = [*node.outputs, *[""] * (index + 1 - len(node.outputs))]
     outputs[index] = outputs[index] or name
-    return replace(node, outputs=tuple(outputs)), outputs[index]
+    return node._replace(outputs=tuple(outputs)), outputs[index]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,8 +29,7 @@ _AXIS_PROBES = (101, 103)
 _SHAPE_ARGUMENTS = frozenset({"Expand", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Unsqueeze"})
 
 
-@dataclass(frozen=True)
-class Streamability:
+class Streamability(NamedTuple):
     """Whether the model streams; if so its input's axes and where each output has its time axis (LAST: nowhere).
 
     ``reason`` says what stops it, naming the node.
@@ -40,7 +39,7 @@ class Streamability:
     reason: str = ""
     input: str = ""
     time_axis: int = -1
-    output_times: Mapping[str, int] = field(default_factory=dict)
+    output_times: Mapping[str, int] = {}
 
 
 def find_streamability(graph: Graph, state_inputs: Collection[str]) -> Streamability:

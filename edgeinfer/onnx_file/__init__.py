@@ -1,4 +1,4 @@
-"""The bytes of an .onnx file as plain dataclasses. The only folder that knows protobuf; it knows no operator."""
+"""The bytes of an .onnx file as named tuples. The only folder that knows protobuf; it knows no operator."""
 
 from __future__ import annotations
 

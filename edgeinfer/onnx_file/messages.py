@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .wire import Span
 
 
-@dataclass(frozen=True)
-class TensorProto:
+class TensorProto(NamedTuple):
     """A tensor as stored: ``raw`` (little-endian bytes) or ``numbers`` hold its values, or another file does.
 
     ``external`` is then where, as keys and values; else None.
@@ -24,8 +23,7 @@ class TensorProto:
     offset: int
 
 
-@dataclass(frozen=True)
-class Attribute:
+class Attribute(NamedTuple):
     """An attribute with the value that its type selects; a subgraph stays the Span of its bytes."""
 
     name: str
@@ -33,8 +31,7 @@ class Attribute:
     offset: int
 
 
-@dataclass(frozen=True)
-class NodeProto:
+class NodeProto(NamedTuple):
     op_type: str
     name: str
     domain: str
@@ -44,8 +41,7 @@ class NodeProto:
     offset: int
 
 
-@dataclass(frozen=True)
-class ValueProto:
+class ValueProto(NamedTuple):
     """A graph input or output; ``shape`` is None where the file gives none, a dim None or a name where dynamic."""
 
     name: str
@@ -54,8 +50,7 @@ class ValueProto:
     offset: int
 
 
-@dataclass(frozen=True)
-class GraphProto:
+class GraphProto(NamedTuple):
     name: str
     nodes: tuple[NodeProto, ...]
     initializers: tuple[TensorProto, ...]
@@ -63,11 +58,10 @@ class GraphProto:
     outputs: tuple[ValueProto, ...]
 
 
-@dataclass(frozen=True)
-class ModelProto:
+class ModelProto(NamedTuple):
     ir_version: int
     producer: str
     opsets: Mapping[str, int]
     graph: GraphProto
     external: bool = False
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..errors import ModelFormatError
 
@@ -16,8 +16,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _MASK64 = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A stretch of the file: one message, string or block of packed numbers."""
 
     data: memoryview
@@ -32,8 +31,7 @@ class Span:
         return self.data[self.start : self.end]
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One field of a message. ``value`` is the raw integer, or 0 where ``span`` holds the content."""
 
     number: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -61,8 +61,7 @@ Act = tuple[str, float, float]
 LINEAR: Act = ("Identity", 0.0, 0.0)
 
 
-@dataclass(frozen=True)
-class Instruction:
+class Instruction(NamedTuple):
     """One call of a kernel; operands are Refs whose place is settled when the whole plan is known."""
 
     op: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,7 @@ ALIGN = 64
 WEIGHTS, CONSTANTS, ARENA, STATE_IN, STATE_OUT, FIRST_IO = range(6)
 
 
-@dataclass(frozen=True)
-class Placement:
+class Placement(NamedTuple):
     """A fixed place for a graph input or output: base and byte offset."""
 
     base: int
@@ -33,8 +32,7 @@ class Storage:
         self.offset = offset
 
 
-@dataclass(frozen=True)
-class Ref:
+class Ref(NamedTuple):
     """A place within a storage."""
 
     storage: Storage

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,8 +11,7 @@ from ..kernels.twins import Twin
 from .memory import Ref
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """An array in the plan's memory."""
 
     ref: Ref
@@ -21,8 +19,7 @@ class View:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class NumpyCall:
+class NumpyCall(NamedTuple):
     """A node without a C kernel: its twin runs on views of the plan's memory."""
 
     node: str
@@ -32,8 +29,7 @@ class NumpyCall:
     outs: tuple[View | None, ...]
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """Instructions ``start`` to ``stop`` in C, then, where there is one, the NumPy call."""
 
     start: int
@@ -41,8 +37,7 @@ class Segment:
     call: NumpyCall | None
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What a backend runs: ``records`` for the core, in segments between NumPy calls.
 
     ``base_bytes`` is how much memory each base needs. ``nodes`` names the node of each record.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,7 @@ def test_what_is_above_a_limit_is_refused_by_its_name(name: str, limits: Limits,
 
 
 def test_every_limit_has_a_case() -> None:
-    assert {field.name for field in fields(Limits)} == {name for name, _, _ in CASES}
+    assert set(Limits._fields) == {name for name, _, _ in CASES}
 
 
 def test_a_raised_limit_lets_the_file_pass() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,7 +109,7 @@ def test_an_operator_with_a_kernel_is_not_answered_by_its_twin(case: Case, monke
         raise AssertionError("the twin was called")
 
     model = edgeinfer.load(case.file(), nan="propagate", backend="native")
-    monkeypatch.setitem(REGISTRY, case.op, replace(REGISTRY[case.op], twin=refuse))
+    monkeypatch.setitem(REGISTRY, case.op, REGISTRY[case.op]._replace(twin=refuse))
     model.run(None, case.feeds)
 
 
@@ -121,7 +120,7 @@ def test_a_product_with_a_constant_matrix_is_not_answered_by_its_twin(op: str, m
 
     arrays = {"a": np.ones((3, 5), np.float32), "b": np.ones((5, 7), np.float32)}
     model = edgeinfer.load(one_node(op, arrays, constant=["b"]), backend="native")
-    monkeypatch.setitem(REGISTRY, op, replace(REGISTRY[op], twin=refuse))
+    monkeypatch.setitem(REGISTRY, op, REGISTRY[op]._replace(twin=refuse))
     np.testing.assert_array_equal(model(arrays["a"]), np.full((3, 7), 5, np.float32))
 
 

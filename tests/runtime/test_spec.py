@@ -68,6 +68,23 @@ def golden(**change: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
+        (text(**golden(shape=[2])), r"goldens\[0\].inputs.x.data: expected 8 bytes for float32 \[2\], got '4 bytes'"),
+        (text(**golden(shape=[1] * 100)), r"goldens\[0\].inputs.x.shape: expected the shape of an array"),
+        (text(**golden(shape=[0, 2**62, 2**62], data="")), r"goldens\[0\].inputs.x.shape: expected the shape of an a"),
+        (text(**golden(data="!")), r"goldens\[0\].inputs.x.data: not base64"),
+        (text(**golden(data="é")), r"goldens\[0\].inputs.x.data: not base64"),
+    ],
+)
+def test_a_golden_is_read_when_asked_for_and_refused_then(data: str, message: str) -> None:
+    (golden,) = Spec.from_json(data).goldens
+    assert list(golden.inputs) == ["x"]
+    with pytest.raises(ModelFormatError, match=f"metadata edgeinfer.spec: {message}"):
+        _ = golden.inputs["x"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
         ("{", "not JSON"),
         ("1" * 5000, "not JSON"),
         ("[]", r"edgeinfer.spec: expected an object, got \[\]"),
@@ -103,11 +120,6 @@ def golden(**change: Any) -> dict[str, Any]:
         (text(goldens=[{"inputs": {}}]), r"goldens\[0\].outputs: expected an object, got None"),
         (text(**golden(dtype="object")), r"goldens\[0\].inputs.x.dtype: expected one of float32"),
         (text(**golden(shape=[-1])), r"goldens\[0\].inputs.x.shape: expected an integer of at least 0, got -1"),
-        (text(**golden(shape=[2])), r"goldens\[0\].inputs.x.data: expected 8 bytes for float32 \[2\], got '4 bytes'"),
-        (text(**golden(shape=[1] * 100)), r"goldens\[0\].inputs.x.shape: expected the shape of an array"),
-        (text(**golden(shape=[0, 2**62, 2**62], data="")), r"goldens\[0\].inputs.x.shape: expected the shape of an a"),
-        (text(**golden(data="!")), r"goldens\[0\].inputs.x.data: not base64"),
-        (text(**golden(data="é")), r"goldens\[0\].inputs.x.data: not base64"),
         (text(**golden(data=None)), r"goldens\[0\].inputs.x.data: expected a string, got None"),
         (text(name=["x" * 500]), r"name: expected a string, got \['x+\.\.\."),
     ],

@@ -6,7 +6,6 @@ import gc
 import sys
 import threading
 import tracemalloc
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -149,7 +148,7 @@ def test_native_steps_never_call_a_twin(monkeypatch: pytest.MonkeyPatch, isa: st
         raise AssertionError("a twin was called")
 
     for name, op in list(REGISTRY.items()):
-        monkeypatch.setitem(REGISTRY, name, replace(op, twin=refuse))
+        monkeypatch.setitem(REGISTRY, name, op._replace(twin=refuse))
     monkeypatch.setattr(twins, "lstm", refuse)
     xs = draw(5, 3)
     ys = stream.run(xs)
@@ -161,7 +160,7 @@ def test_the_guard_above_would_see_a_twin(monkeypatch: pytest.MonkeyPatch) -> No
     def refuse(*_: object) -> None:
         raise AssertionError("a twin was called")
 
-    monkeypatch.setitem(REGISTRY, "Erf", replace(REGISTRY["Erf"], twin=refuse))
+    monkeypatch.setitem(REGISTRY, "Erf", REGISTRY["Erf"]._replace(twin=refuse))
     with pytest.raises(AssertionError, match="a twin was called"):
         load(NUMPY).stream().step(draw(3))
 

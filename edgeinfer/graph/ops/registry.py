@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +25,7 @@ class NotCausalError(Exception):
     """An operator that needs more than the present step and its own state; the text says why."""
 
 
-@dataclass(frozen=True)
-class Op:
+class Op(NamedTuple):
     """One operator.
 
     ``inputs`` is the least and the greatest number of inputs, ``outputs`` the greatest of outputs. ``attributes``
@@ -40,9 +38,9 @@ class Op:
     twin: Twin
     time: TimeRule
     outputs: int = 1
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = {}
     # lists of integers that were attributes and are inputs now: name → (input index, since opset)
-    as_input: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    as_input: Mapping[str, tuple[int, int]] = {}
     # attributes that mean nothing at inference
     ignored: frozenset[str] = frozenset()
     # attributes in the form that inference and twins use
@@ -75,7 +73,7 @@ def normalize(node: Node, op: Op, opset: int, constants: dict[str, np.ndarray]) 
     complete = Node(node.op_type, node.name, tuple(inputs), node.outputs, attributes)
     if op.resolve is None:
         return complete
-    return replace(complete, attributes=op.resolve(complete, opset))
+    return complete._replace(attributes=op.resolve(complete, opset))
 
 
 # The types of the attributes that no default tells.
