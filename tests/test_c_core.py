@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -41,6 +42,18 @@ def test_every_op_of_a_core_agrees_with_its_formula_in_double_precision(core_che
     done = subprocess.run([core_checks, core], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"ok   {core}: LSTM" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("core", ["avx512", "avx2", "neon", "generic"])
+def test_the_activations_of_a_core_keep_their_error_bounds_over_every_float(core_checks: Path, core: str) -> None:
+    if core not in available(core_checks):
+        pytest.skip(f"this CPU cannot run the {core} core")
+    done = subprocess.run([core_checks, core, "--every-float"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for function in ("sigmoid", "tanh", "exp"):
+        found = re.search(rf"ok   {core}: {function} keeps its error bound over all floats \((\d+) checks", done.stdout)
+        assert found and int(found[1]) > 2**32
 
 
 def test_the_generic_core_runs_everywhere(core_checks: Path) -> None:

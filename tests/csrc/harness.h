@@ -59,6 +59,9 @@ typedef struct group {
     void (*run)(void);
 } group;
 
+/* The activations are checked on every that many floats. */
+extern uint32_t sweep_stride;
+
 extern const group activation_groups[], recurrent_groups[], op_groups[];
 
 #endif

@@ -3,9 +3,9 @@
 
 #include "harness.h"
 
-/* Every SWEEP_STRIDE-th bit pattern: both signs, subnormals, infinities and NaN; SWEEP of them at a time. */
+/* Every sweep_stride-th bit pattern: both signs, subnormals, infinities and NaN; SWEEP of them at a time. */
 #define SWEEP 4096
-#define SWEEP_STRIDE 1009u
+uint32_t sweep_stride = 1009;
 
 typedef void (*sweep_check)(float x, float y);
 
@@ -16,17 +16,42 @@ static void sweep(int act, sweep_check check)
                                        0x7f7fffff, 0xff7fffff, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc00000,
                                        0x7f800001, 0x7fc00001, 0x7fffffff, 0xffffffff, 0xffc12345};
     const uint64_t specials = sizeof special / sizeof special[0];
-    const uint64_t total = specials + (UINT64_C(1) << 32) / SWEEP_STRIDE;
+    const uint64_t total = specials + (UINT64_C(1) << 32) / sweep_stride;
     for (uint64_t at = 0; at < total;) {
         int n = 0;
         for (; n < SWEEP && at < total; n++, at++) {
-            const uint32_t bits = at < specials ? special[at] : (uint32_t)((at - specials) * SWEEP_STRIDE);
+            const uint32_t bits = at < specials ? special[at] : (uint32_t)((at - specials) * sweep_stride);
             memcpy(&x[n], &bits, sizeof bits);
         }
         CHECK(unary(act, 0, 0, x, y, n) == EI_OK, "unary failed");
         for (int k = 0; k < n; k++)
             check(x[k], y[k]);
     }
+}
+
+/* The functions in double precision. Most floats are very small or very large: shortcuts, exact to 1e-16 there, make
+ * it possible to ask for all of them. */
+static double true_sigmoid(double x)
+{
+    if (fabs(x) > 40)
+        return x > 0;
+    return fabs(x) < 1e-4 ? 0.5 + x / 4 : 1 / (1 + exp(-x));
+}
+
+static double true_tanh(double x)
+{
+    if (fabs(x) > 20)
+        return x > 0 ? 1 : -1;
+    return fabs(x) < 1e-6 ? x : tanh(x);
+}
+
+static double true_exp(double x)
+{
+    if (x > 100)
+        return INFINITY;
+    if (x < -150)
+        return 0;
+    return fabs(x) < 1e-8 ? 1 + x : exp(x);
 }
 
 static double worst, worst_tiny;
@@ -37,8 +62,8 @@ static void sweep_sigmoid(float x, float y)
         CHECK(isnan(y), "sigmoid(NaN) = %g", (double)y);
         return;
     }
-    const double error = fabs(y - reference_act(EI_ACT_SIGMOID, 0, 0, x));
-    worst = fmax(worst, error);
+    const double error = fabs(y - true_sigmoid(x));
+    worst = error > worst ? error : worst;
     CHECK(error <= EI_SIGMOID_MAX_ERROR && y >= 0 && y <= 1, "sigmoid(%.9g) = %.9g", (double)x, (double)y);
 }
 
@@ -48,16 +73,16 @@ static void sweep_tanh(float x, float y)
         CHECK(isnan(y), "tanh(NaN) = %g", (double)y);
         return;
     }
-    const double want = tanh(x), error = fabs(y - want);
-    worst = fmax(worst, error);
-    if (fabs(x) < 0.5 && fabs(x) >= (double)FLT_MIN * 1e3)
-        worst_tiny = fmax(worst_tiny, error / fabs(want));
+    const double want = true_tanh(x), error = fabs(y - want);
+    worst = error > worst ? error : worst;
+    if (fabs(x) < 0.5 && fabs(x) >= (double)FLT_MIN * 1e3 && error > worst_tiny * fabs(want))
+        worst_tiny = error / fabs(want);
     CHECK(error <= EI_TANH_MAX_ERROR && fabsf(y) <= 1, "tanh(%.9g) = %.9g", (double)x, (double)y);
 }
 
 static void sweep_exp(float x, float y)
 {
-    const double want = exp(x);
+    const double want = true_exp(x);
     if (isnan(x))
         CHECK(isnan(y), "exp(NaN) = %g", (double)y);
     else if (want > (double)FLT_MAX)
@@ -67,7 +92,7 @@ static void sweep_exp(float x, float y)
               (double)y);
     else {
         const double error = fabs(y - want) / want;
-        worst = fmax(worst, error);
+        worst = error > worst ? error : worst;
         CHECK(error <= EI_EXP_MAX_ERROR, "exp(%.9g) = %.9g", (double)x, (double)y);
     }
 }

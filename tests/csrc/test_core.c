@@ -2,6 +2,7 @@
  *
  *   test_core --list     prints the cores that can run, one a line
  *   test_core NAME       checks that core: one line per group, exit code 1 where a group failed
+ *   test_core NAME --every-float   checks its activations alone, on all floats: minutes
  */
 #include <stdio.h>
 
@@ -32,8 +33,9 @@ static const group core_groups[] = {
 
 int main(int argc, char **argv)
 {
-    if (argc != 2) {
-        fprintf(stderr, "usage: test_core --list | NAME\n");
+    const int every_float = argc == 3 && strcmp(argv[2], "--every-float") == 0;
+    if (argc != 2 && !every_float) {
+        fprintf(stderr, "usage: test_core --list | NAME [--every-float]\n");
         return 2;
     }
     if (strcmp(argv[1], "--list") == 0) {
@@ -47,9 +49,13 @@ int main(int argc, char **argv)
         fprintf(stderr, "no core %s here\n", argv[1]);
         return 2;
     }
+    if (every_float)
+        sweep_stride = 1;
     int failed_groups = 0;
     const group *const families[] = {core_groups, activation_groups, recurrent_groups, op_groups};
-    for (size_t k = 0; k < sizeof families / sizeof families[0]; k++)
+    for (size_t k = 0; k < sizeof families / sizeof families[0]; k++) {
+        if (every_float && families[k] != activation_groups)
+            continue;
         for (const group *g = families[k]; g->name != NULL; g++) {
             checks = failures = 0;
             g->run();
@@ -57,5 +63,6 @@ int main(int argc, char **argv)
                    failures);
             failed_groups += failures > 0;
         }
+    }
     return failed_groups > 0;
 }
