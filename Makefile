@@ -3,6 +3,7 @@
 PYTHON ?= python3
 RUN := .venv
 DEV := .venv-dev
+BENCH := .venv-bench
 SOURCES := pyproject.toml setup.py $(shell find edgeinfer train export -name '*.py' -o -name '*.py[xi]' -o -name '*.px[di]' \
 	-o -name '*.[ch]' -o -name '*.onnx' -o -name '*.csv' -o -name '*.txt')
 PYTEST := $(DEV)/bin/python -m pytest
@@ -12,7 +13,7 @@ CSRC := edgeinfer/kernels/csrc
 CORE := $(wildcard $(CSRC)/*.[ch])
 CORE_FLAGS := -std=c11 -O3 -ffp-contract=off -fno-math-errno
 
-.PHONY: help demo test test-all test-c test-arm lint format wheel models roofline clean
+.PHONY: help demo test test-all test-c test-arm lint format wheel models bench roofline clean
 
 help:
 	@echo 'make demo      build the wheel, install it with numpy alone, run edgeinfer demo'
@@ -24,6 +25,7 @@ help:
 	@echo 'make format    ruff format'
 	@echo 'make models    train, export and check the bundled models again (about half an hour)'
 	@echo 'make roofline  how fast a step could be on this machine, and how fast the C core is (ARGS="--isa avx2 8,64")'
+	@echo 'make bench     time edgeinfer beside other runtimes and write docs/benchmarks.md (about 20 minutes)'
 	@echo 'make clean     remove what was built'
 
 demo: $(RUN)/.installed
@@ -39,7 +41,7 @@ lint: $(DEV)/.installed
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
-	$(DEV)/bin/mypy --config-file mypy-workstation.ini train export
+	$(DEV)/bin/mypy --config-file mypy-workstation.ini train export bench
 	$(DEV)/bin/lint-imports
 	PATH="$(CURDIR)/$(DEV)/bin:$$PATH" cython-lint edgeinfer/kernels/*.pyx edgeinfer/kernels/*.px[di]
 
@@ -98,8 +100,14 @@ $(ROOFLINE): build/roofline_%.o: bench/roofline_probes.c bench/roofline.h $(CORE
 build/roofline: bench/roofline.c bench/roofline.h $(ROOFLINE) $(CORE)
 	$(CC) $(CORE_FLAGS) -Wall -Wextra -I$(CSRC) -DROOFLINE_FLAGS='"$(CORE_FLAGS)"' $< $(ROOFLINE) $(CSRC)/*.c -lm -o $@
 
+# TensorFlow, which .venv-dev has, converts the models for LiteRT; nothing else of it runs.
+bench: $(DEV)/.installed $(BENCH)/.installed
+	$(BENCH)/bin/python -m bench --prepare
+	$(DEV)/bin/python -m bench.tflite build/bench
+	$(BENCH)/bin/python -m bench --write docs/benchmarks.md
+
 clean:
-	rm -rf build dist *.egg-info $(RUN) $(DEV) edgeinfer/kernels/*.so
+	rm -rf build dist *.egg-info $(RUN) $(DEV) $(BENCH) edgeinfer/kernels/*.so
 
 # setuptools copies what an older build left in build/lib into the wheel, so it starts from nothing.
 build/wheel/.built: $(SOURCES)
@@ -116,4 +124,9 @@ $(RUN)/.installed: build/wheel/.built
 $(DEV)/.installed: pyproject.toml setup.py $(wildcard edgeinfer/kernels/*.p* edgeinfer/kernels/csrc/*)
 	test -x $(DEV)/bin/python || $(PYTHON) -m venv $(DEV)
 	EDGEINFER_BUILD_EXT=require $(DEV)/bin/pip --disable-pip-version-check install -q -e '.[dev]'
+	touch $@
+
+$(BENCH)/.installed: pyproject.toml setup.py $(wildcard edgeinfer/kernels/*.p* edgeinfer/kernels/csrc/*)
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	EDGEINFER_BUILD_EXT=require $(BENCH)/bin/pip --disable-pip-version-check install -q -e '.[bench]'
 	touch $@

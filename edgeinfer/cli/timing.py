@@ -21,6 +21,7 @@ from .output import bar, table
 ROUND_SECONDS = 0.02
 _BINS = 12
 _LEAST = 3  # calls in a round, however long one takes
+_PARTS = 5  # of a loop: the middle one counts, so that a single interruption does not
 _WARM = 8  # one call in so many goes before a round, untimed: another may have had the caches since
 _BAR = 30
 
@@ -72,14 +73,15 @@ class Stopwatch:
         """One round: a warm-up, calls timed singly, a loop of as many. Returns the loop's nanoseconds per call."""
         self._loop(-(-self._size // _WARM))
         self._singles.append(self._singly(self._size))
-        self.loops.append(self._loop(self._size) / self._size)
+        part = -(-self._size // _PARTS)
+        self.loops.append(float(np.median([self._loop(part) for _ in range(_PARTS)])) / part)
         return self.loops[-1]
 
     def timing(self) -> Timing:
         """All rounds in one."""
         taken = np.maximum(np.concatenate(self._singles) - clock_overhead(), 0.0)
         low, p50, p90, p99, p999 = (float(np.percentile(taken, q)) for q in (0, 50, 90, 99, 99.9))
-        rate = 1e9 / max(float(np.mean(self.loops)), 1e-9)
+        rate = 1e9 / max(float(np.median(self.loops)), 1e-9)
         return Timing(2 * taken.size, low, p50, p90, p99, p999, rate, histogram(taken))
 
     def _round_size(self, seconds: float) -> int:
