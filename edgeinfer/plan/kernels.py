@@ -43,7 +43,7 @@ def recurrent(builder: Builder, node: Node) -> bool:
     initial = [builder.ref(name) if name else None for name in node.inputs[5:7]]
     outs = [builder.new(name) if name else None for name in node.outputs]
     padded = -(-hidden // builder.lanes) * builder.lanes
-    rows = code.SCRATCH_ROWS + (4 * code.STEPS_AHEAD if steps > 1 else 0)
+    rows = code.SCRATCH_ROWS + (4 * code.STEPS_AHEAD if steps * batch > 1 else 0)
     for d in range(directions):
 
         def pack(d: int = d) -> np.ndarray:

@@ -37,7 +37,7 @@ static void allocate_io(cell *n)
     n->x = filled(unaligned(n->steps * n->batch * n->inputs), n->steps * n->batch * n->inputs, 2);
     n->h0 = filled(unaligned(state), state, 1);
     n->c0 = filled(unaligned(state), state, 1);
-    const int64_t rows = EI_SCRATCH_ROWS + (n->steps > 1 ? 4 * EI_STEPS_AHEAD : 0);
+    const int64_t rows = EI_SCRATCH_ROWS + (n->steps > 1 || n->batch > 1 ? 4 * EI_STEPS_AHEAD : 0);
     n->scratch = filled(aligned(rows * padded), rows * padded, 1e30f);
     n->y = filled(unaligned(n->steps * state), n->steps * state, 9);
     n->h = filled(unaligned(state), state, 9);

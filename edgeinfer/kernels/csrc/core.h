@@ -75,8 +75,8 @@ typedef enum ei_dtype { EI_F32 = 0, EI_I32 = 1, EI_I64 = 2 } ei_dtype;
  *   act[i], alpha[i], beta[i]: LSTM f, g, h; GRU f, g; RNN f, in the ONNX sense
  *   in:  0 x [T, B, F]   1 packed weights of this direction   2 initial_h [D, B, H] or absent (zero)
  *        3 initial_c [D, B, H] or absent (LSTM)
- *        4 scratch: EI_SCRATCH_ROWS rows of floats, with T > 1 another 4 * EI_STEPS_AHEAD, each as long as the next
- *          multiple of lanes from H on
+ *        4 scratch: EI_SCRATCH_ROWS rows of floats, with T * B > 1 another 4 * EI_STEPS_AHEAD, each as long as the
+ *          next multiple of lanes from H on
  *   out: 0 Y [T, D, B, H] or absent   1 Y_h [D, B, H] or absent   2 Y_c [D, B, H] or absent (LSTM)
  *   With T = 0 the final states equal the initial ones.
  *   Packed weights, in one or two sections. In a section the gates' columns are grouped by blocks of `units` units;

@@ -4,9 +4,9 @@
  * A vec_*.h gives EI_LANES and the type vf; memory: vf_set1, vf_load and vf_store (aligned), vf_loadu and vf_storeu,
  * vf_load_part (the first n < EI_LANES values, `fill` in the other lanes; reads nothing past n) and vf_store_part;
  * arithmetic: vf_add, vf_sub, vf_mul, vf_div, vf_fma (a*b + c), vf_sqrt, vf_min, vf_max (NaN where the second
- * argument is NaN; either argument where the first is), vf_abs, vf_neg, vf_select_lt (a < b ? yes : no), vf_pow2 (2^n as
- * a float, n the integer in the lowest bits of its argument, -126 <= n <= 127), and vf_sum (of all lanes, the upper half
- * added to the lower one until one is left); and EI_TILE_ROWS, how many rows of four sums the registers hold. */
+ * argument is NaN; either argument where the first is), vf_abs, vf_neg, vf_select_lt (a < b ? yes : no), vf_pow2 (2^n
+ * as a float, n the integer in the lowest bits of its argument, -126 <= n <= 127), and vf_sum (of all lanes, the upper
+ * half added to the lower one until one is left); and EI_TILE_ROWS, how many rows of four sums the registers hold. */
 
 #include <math.h>
 #include <string.h>

@@ -11,30 +11,35 @@ EI_INLINE void ei_vector_write(ei_f32 *out, vf v, int64_t n)
 /* A few columns, summed along K: lane l of chain c has k = l + EI_LANES * c, c + 4, c + 8, ...; then the four chains
  * are added up, (0 + 1) + (2 + 3), then the lanes in halves, then the bias. One column of 64 values so takes a
  * sixteenth of the weights and none of the latency of 64 additions. */
-EI_INLINE vf ei_dense_products(const ei_f32 *x, const float *w, int64_t k, int64_t inputs, vf sum)
-{
-    if (k + EI_LANES <= inputs)
-        return vf_fma(vf_loadu(x + k), vf_load(w + k), sum);
-    return k < inputs ? vf_fma(vf_load_part(x + k, inputs - k, vf_set1(0.0f)), vf_load(w + k), sum) : sum;
-}
-
 static void ei_dense_few(const ei_instr *instr, const ei_f32 *x, const float *w, int64_t inputs, int64_t columns,
                          ei_f32 *out)
 {
-    const int64_t padded = (inputs + EI_LANES - 1) / EI_LANES * EI_LANES;
-    float sums[EI_LANES] = {0};
     const float *column = w + EI_LANES; /* past the bias */
-    for (int64_t n = 0; n < columns; n++, column += padded) {
-        vf a = vf_set1(0.0f), b = a, c = a, d = a;
-        for (int64_t k = 0; k < inputs; k += 4 * EI_LANES) {
-            a = ei_dense_products(x, column, k, inputs, a);
-            b = ei_dense_products(x, column, k + EI_LANES, inputs, b);
-            c = ei_dense_products(x, column, k + 2 * EI_LANES, inputs, c);
-            d = ei_dense_products(x, column, k + 3 * EI_LANES, inputs, d);
+    const vf zero = vf_set1(0.0f);
+    for (int64_t n = 0; n < columns; n++) {
+        const ei_f32 *v = x;
+        int64_t left = inputs;
+        vf a = zero, b = zero, c = zero, d = zero;
+        for (; left >= 4 * EI_LANES; left -= 4 * EI_LANES, v += 4 * EI_LANES, column += 4 * EI_LANES) {
+            a = vf_fma(vf_loadu(v), vf_load(column), a);
+            b = vf_fma(vf_loadu(v + EI_LANES), vf_load(column + EI_LANES), b);
+            c = vf_fma(vf_loadu(v + 2 * EI_LANES), vf_load(column + 2 * EI_LANES), c);
+            d = vf_fma(vf_loadu(v + 3 * EI_LANES), vf_load(column + 3 * EI_LANES), d);
         }
-        sums[n] = vf_sum(vf_add(vf_add(a, b), vf_add(c, d)));
+        for (int chain = 0; left > 0; chain++, left -= EI_LANES, v += EI_LANES, column += EI_LANES) {
+            const vf value = left >= EI_LANES ? vf_loadu(v) : vf_load_part(v, left, zero), weight = vf_load(column);
+            if (chain == 0)
+                a = vf_fma(value, weight, a);
+            else if (chain == 1)
+                b = vf_fma(value, weight, b);
+            else if (chain == 2)
+                c = vf_fma(value, weight, c);
+            else
+                d = vf_fma(value, weight, d);
+        }
+        const float sum = vf_sum(vf_add(vf_add(a, b), vf_add(c, d))) + w[n];
+        vf_store_part(out + n, ei_activate(instr, 0, vf_set1(sum)), 1);
     }
-    ei_vector_write(out, ei_activate(instr, 0, vf_add(vf_loadu(sums), vf_load(w))), columns);
 }
 
 EI_INLINE void ei_dense_write(const ei_instr *instr, ei_f32 *out, ei_sums s, int64_t n, int vectors)

@@ -1,12 +1,15 @@
 /* LSTM: i, o, f = act0(gates), g = act1(gate), c = f*c + i*g, h = o*act2(c). */
 
-EI_INLINE ei_groups ei_lstm_groups(const ei_recurrent *r) { return ei_groups_of(r, EI_LANES, 4, 4, 1); }
+EI_INLINE ei_groups ei_lstm_groups(int64_t inputs, int64_t hidden)
+{
+    return ei_groups_of(inputs, hidden, EI_LANES, 4, 4, 1);
+}
 
 /* n units from their gates' sums. */
-EI_INLINE void ei_lstm_units(const ei_instr *instr, int standard, ei_sums s, const ei_f32 *c, ei_f32 *c_next,
-                             ei_h_out out, int64_t unit, int64_t n)
+EI_INLINE void ei_lstm_units(const ei_instr *instr, int standard, ei_sums s, const ei_one *one, int64_t unit,
+                             int64_t n)
 {
-    vf cell = ei_units_load(c + unit, n), h;
+    vf cell = ei_units_load(one->c + unit, n), h;
     if (standard) {
         /* sigmoid(i) tanh(g) and sigmoid(o) tanh(c) each with one division. A product of denominators that
          * overflows makes the quotient 0, as it should be. */
@@ -21,78 +24,85 @@ EI_INLINE void ei_lstm_units(const ei_instr *instr, int standard, ei_sums s, con
         cell = vf_fma(f, cell, vf_mul(i, ei_activate(instr, 1, s.d)));
         h = vf_mul(o, ei_activate(instr, 2, cell));
     }
-    ei_units_store(c_next + unit, cell, n);
-    ei_h_store(out, unit, h, n);
+    ei_units_store(one->c_next + unit, cell, n);
+    ei_h_store(one->out, unit, h, n);
 }
 
 /* The units left over. */
-static EI_NOINLINE void ei_lstm_left(const ei_instr *instr, int standard, const ei_group *g, int64_t left,
-                                     const ei_f32 *c, ei_f32 *c_next, ei_h_out out, int64_t unit)
+static EI_NOINLINE void ei_lstm_left(const ei_instr *instr, int standard, const ei_one *one)
 {
+    const ei_groups g = ei_lstm_groups(one->inputs, one->hidden);
+    const ei_group group = {.w = one->weights + g.blocks * g.block, .bias_vectors = g.left_bias_vectors,
+                            .vectors = g.left_vectors, .inputs = one->inputs, .hidden = one->hidden, .x = one->x,
+                            .x_sums = one->x_sums ? one->x_sums + g.blocks * 4 * EI_LANES : NULL, .h = one->h};
     ei_sums s;
-    if (unit == 0) {
-        s = ei_group_sums(*g, 4);
+    if (g.blocks == 0) {
+        s = ei_group_sums(group, 4);
     } else {
         _Alignas(EI_ALIGN) float sums[4 * EI_LANES];
-        ei_left_sums(g, sums);
-        const ei_f32 *gate = (const ei_f32 *)sums;
-        s = (ei_sums){vf_loadu(gate), vf_loadu(gate + left), vf_loadu(gate + 2 * left), vf_loadu(gate + 3 * left)};
+        ei_left_sums(&group, sums);
+        const ei_f32 *i = (const ei_f32 *)sums, *o = i + g.left, *f = o + g.left;
+        s = (ei_sums){vf_loadu(i), vf_loadu(o), vf_loadu(f), vf_loadu(f + g.left)};
     }
     if (standard)
-        ei_lstm_units(instr, 1, s, c, c_next, out, unit, left);
+        ei_lstm_units(instr, 1, s, one, g.blocks * EI_LANES, g.left);
     else
-        ei_lstm_units(instr, 0, s, c, c_next, out, unit, left);
+        ei_lstm_units(instr, 0, s, one, g.blocks * EI_LANES, g.left);
 }
 
-/* One step of one row. c_next may be c. */
-EI_INLINE void ei_lstm_step(const ei_recurrent *r, const ei_groups *g, const ei_instr *instr, int standard,
-                            int backward, const ei_f32 *x, const float *x_sums, const ei_f32 *h, const ei_f32 *c,
-                            ei_f32 *c_next, ei_h_out out)
+EI_INLINE void ei_lstm_step(const ei_instr *instr, int standard, const ei_one *one)
 {
-    ei_group group = {.w = r->weights + g->blocks * g->block, .inputs = r->inputs, .hidden = r->hidden, .x = x,
-                      .h = h};
-    if (g->left > 0) { /* first, so that taking its gates apart does not wait at the end */
-        ei_group left = group;
-        left.x_sums = x_sums ? x_sums + g->blocks * 4 * EI_LANES : NULL;
-        left.bias_vectors = left.vectors = g->left_vectors;
-        ei_lstm_left(instr, standard, &left, g->left, c, c_next, out, g->blocks * EI_LANES);
+    const int64_t blocks = (int64_t)((uint64_t)one->hidden / EI_LANES);
+    const int64_t block = (1 + one->inputs + one->hidden) * 4 * EI_LANES;
+    if (blocks * EI_LANES < one->hidden) /* first, so that taking their gates apart does not wait at the end */
+        ei_lstm_left(instr, standard, one);
+    const int64_t begin = one->backward ? blocks - 1 : 0, turn = one->backward ? -1 : 1;
+    ei_group group = {.w = one->weights + begin * block, .bias_vectors = 4, .inputs = one->inputs,
+                      .hidden = one->hidden, .x = one->x, .h = one->h};
+    int64_t unit = begin * EI_LANES;
+    for (int64_t k = blocks; k > 0; k--, unit += turn * EI_LANES, group.w += turn * block) {
+        group.x_sums = one->x_sums ? one->x_sums + 4 * unit : NULL;
+        ei_lstm_units(instr, standard, ei_group_sums(group, 4), one, unit, EI_LANES);
     }
-    group.bias_vectors = 4;
-    for (int64_t k = 0; k < g->blocks; k++) {
-        const int64_t at = backward ? g->blocks - 1 - k : k, unit = at * EI_LANES;
-        group.w = r->weights + at * g->block;
-        group.x_sums = x_sums ? x_sums + 4 * unit : NULL;
-        ei_lstm_units(instr, standard, ei_group_sums(group, 4), c, c_next, out, unit, EI_LANES);
-    }
+}
+
+EI_INLINE int ei_lstm_is_standard(const ei_instr *instr)
+{
+    return instr->act[0] == EI_ACT_SIGMOID && instr->act[1] == EI_ACT_TANH && instr->act[2] == EI_ACT_TANH;
+}
+
+EI_INLINE void ei_lstm_ahead(const ei_instr *instr, const ei_one *one)
+{
+    if (ei_lstm_is_standard(instr))
+        ei_lstm_step(instr, 1, one);
+    else
+        ei_lstm_step(instr, 0, one);
+}
+
+static EI_NOINLINE void ei_lstm_walk(const ei_instr *instr, char *const *bases)
+{
+    const ei_groups g = ei_lstm_groups(instr->dim[2], instr->dim[3]);
+    ei_walk(instr, bases, &g, 1, 1, ei_lstm_ahead);
+}
+
+static EI_NOINLINE void ei_lstm_other(const ei_instr *instr, char *const *bases)
+{
+    const ei_one one = ei_single_step(instr, bases, 1);
+    ei_lstm_step(instr, 0, &one);
 }
 
 static EI_NOINLINE ei_status EI_FN(ei_lstm_f32)(const ei_instr *instr, char *const *bases)
 {
+    if (ei_is_single_step(instr) && ei_lstm_is_standard(instr)) {
+        const ei_one one = ei_single_step(instr, bases, 1);
+        ei_lstm_step(instr, 1, &one);
+        return EI_OK;
+    }
     if (!ei_acts_known(instr, 3))
         return EI_BAD_PROGRAM;
-    const ei_recurrent r = ei_recurrent_from(instr, bases);
-    const ei_groups g = ei_lstm_groups(&r);
-    const int standard =
-        instr->act[0] == EI_ACT_SIGMOID && instr->act[1] == EI_ACT_TANH && instr->act[2] == EI_ACT_TANH;
-    int backward = ei_backward_first(&r);
-    for (int64_t b = 0; b < r.batch; b++) {
-        const ei_f32 *h = ei_initial(&r, r.h_initial, b), *c = ei_initial(&r, r.c_initial, b);
-        ei_f32 *const c_final = r.c_final != NULL ? r.c_final + ei_state_row(&r, b) : NULL;
-        for (int64_t step = 0; step < r.steps; step++) {
-            const ei_f32 *x = ei_x_row(&r, ei_time(&r, step), b);
-            const float *x_sums = ei_x_sums_of_step(&r, g, step, x);
-            const ei_h_out out = ei_h_out_of(&r, step, b);
-            ei_f32 *const c_next = step + 1 == r.steps && c_final != NULL ? c_final : (ei_f32 *)r.c;
-            if (standard)
-                ei_lstm_step(&r, &g, instr, 1, backward, x, x_sums, h, c, c_next, out);
-            else
-                ei_lstm_step(&r, &g, instr, 0, backward, x, x_sums, h, c, c_next, out);
-            backward = !backward;
-            h = out.h;
-            c = c_next;
-        }
-        if (r.steps == 0)
-            ei_states_pass(&r, b);
-    }
+    if (ei_is_single_step(instr))
+        ei_lstm_other(instr, bases);
+    else
+        ei_lstm_walk(instr, bases);
     return EI_OK;
 }

@@ -1,5 +1,8 @@
 /* What LSTM, GRU and RNN share: the operands, the groups of their weights, the sums of x, the walk over batch and
- * time. */
+ * time.
+ *
+ * A single step of a single row has a function of its own in each cell. It sums x itself and works out nothing that
+ * it does not need: of a small cell's time a third went into arithmetic on sizes. All else has its x summed first. */
 
 typedef struct ei_recurrent {
     int64_t steps, batch, inputs, hidden, directions, direction, padded;
@@ -16,9 +19,11 @@ typedef struct ei_recurrent {
     ei_f32 *h_final, *c_final;
 } ei_recurrent;
 
+EI_INLINE int64_t ei_up_to_lanes(int64_t n) { return (int64_t)(((uint64_t)n + EI_LANES - 1) / EI_LANES * EI_LANES); }
+
 EI_INLINE ei_recurrent ei_recurrent_from(const ei_instr *instr, char *const *bases)
 {
-    const int64_t hidden = instr->dim[3], padded = (hidden + EI_LANES - 1) / EI_LANES * EI_LANES;
+    const int64_t hidden = instr->dim[3], padded = ei_up_to_lanes(hidden);
     float *const scratch = (float *)(void *)ei_in(instr, bases, 4);
     return (ei_recurrent){
         .steps = instr->dim[0],
@@ -44,33 +49,37 @@ EI_INLINE ei_recurrent ei_recurrent_from(const ei_instr *instr, char *const *bas
     };
 }
 
-/* How the columns of `gates` gates are grouped: blocks of `units` units, gate after gate, and the units left over
- * with their gates packed one after the other; where there is no block at all, on whole vectors. A group is its
- * bias, then F rows of W, then H rows of R. */
+/* How the columns of some gates are grouped: blocks of `units` units, gate after gate, and the units left over with
+ * their gates packed one after the other; where there is no block at all, on whole vectors. A group is its bias, then
+ * F rows of W, then H rows of R. */
 typedef struct ei_groups {
-    int64_t units, gates, blocks, left;
-    int64_t left_stride;                     /* of the units left over, from a gate to the next */
-    int64_t vectors, bias_vectors;           /* of a row of a block */
+    int64_t blocks, left;
+    int64_t vectors, bias_vectors;           /* of a block */
     int64_t left_vectors, left_bias_vectors; /* of the group of the units left over */
     int64_t block;                           /* floats from one block to the next */
-    int64_t sums;                            /* floats of the x sums of one step */
-    int64_t size;                            /* floats in all */
 } ei_groups;
 
-EI_INLINE ei_groups ei_groups_of(const ei_recurrent *r, int64_t units, int64_t gates, int64_t bias_gates,
+EI_INLINE ei_groups ei_groups_of(int64_t inputs, int64_t hidden, int64_t units, int64_t gates, int64_t bias_gates,
                                  int64_t left_bias_rows)
 {
-    const int64_t blocks = r->hidden / units, left = r->hidden % units, depth = r->inputs + r->hidden;
-    ei_groups g = {.units = units, .gates = gates, .blocks = blocks, .left = left};
+    const int64_t left = (int64_t)((uint64_t)hidden % (uint64_t)units);
+    ei_groups g = {.blocks = (int64_t)((uint64_t)hidden / (uint64_t)units), .left = left};
+    const int64_t stride = g.blocks > 0 ? left : ei_up_to_lanes(left);
     g.vectors = gates * units / EI_LANES;
     g.bias_vectors = bias_gates * units / EI_LANES;
-    g.left_stride = blocks > 0 ? left : (left + EI_LANES - 1) / EI_LANES * EI_LANES;
-    g.left_vectors = (gates * g.left_stride + EI_LANES - 1) / EI_LANES;
+    g.left_vectors = ei_up_to_lanes(gates * stride) / EI_LANES;
     g.left_bias_vectors = left_bias_rows * g.left_vectors;
-    g.block = (g.bias_vectors + depth * g.vectors) * EI_LANES;
-    g.sums = (blocks * g.vectors + g.left_vectors) * EI_LANES;
-    g.size = blocks * g.block + (g.left_bias_vectors + depth * g.left_vectors) * EI_LANES;
+    g.block = (g.bias_vectors + (inputs + hidden) * g.vectors) * EI_LANES;
     return g;
+}
+
+/* Floats of the x sums of one step. */
+EI_INLINE int64_t ei_sums_size(const ei_groups *g) { return (g->blocks * g->vectors + g->left_vectors) * EI_LANES; }
+
+/* Floats of a section of the weights. */
+EI_INLINE int64_t ei_section_size(const ei_groups *g, int64_t inputs, int64_t hidden)
+{
+    return g->blocks * g->block + (g->left_bias_vectors + (inputs + hidden) * g->left_vectors) * EI_LANES;
 }
 
 /* One group's x sums of many steps. w is at the group's bias; x and out of the next step are a stride further. */
@@ -106,7 +115,7 @@ static EI_NOINLINE void ei_x_sums_of(const float *w, int64_t bias_vectors, const
     }
 }
 
-/* The x sums of many steps, one step's after the other `out_stride` apart: what a step would sum itself. */
+/* The x sums of many steps, `out_stride` apart: what a single step would sum itself. */
 static void ei_x_sums(const ei_groups *g, const float *w, const ei_f32 *x, int64_t x_stride, int64_t inputs,
                       int64_t steps, float *out, int64_t out_stride)
 {
@@ -146,31 +155,6 @@ static EI_NOINLINE void ei_left_sums(const ei_group *g, float *out)
     }
 }
 
-/* The row of batch b in a state [D, B, H]. */
-EI_INLINE int64_t ei_state_row(const ei_recurrent *r, int64_t b) { return (r->direction * r->batch + b) * r->hidden; }
-
-/* The time index of the step-th step. */
-EI_INLINE int64_t ei_time(const ei_recurrent *r, int64_t step) { return r->reverse ? r->steps - 1 - step : step; }
-
-EI_INLINE const ei_f32 *ei_x_row(const ei_recurrent *r, int64_t time, int64_t b)
-{
-    return r->x + (time * r->batch + b) * r->inputs;
-}
-
-/* From the x of one step to that of the next. */
-EI_INLINE int64_t ei_x_stride(const ei_recurrent *r)
-{
-    return (r->reverse ? -r->batch : r->batch) * r->inputs;
-}
-
-/* The blocks are walked in opposite directions by turns: the cache still holds the weights that the last walk ended
- * with, which is worth up to a third of the time where they do not all fit. The result does not depend on it. Single
- * steps keep nothing to count turns by, but their caller's two state banks change places. */
-EI_INLINE int ei_backward_first(const ei_recurrent *r)
-{
-    return (uintptr_t)r->h_final > (uintptr_t)r->h_initial;
-}
-
 /* Fewer than a vector's values are loaded with zeros behind them. n may exceed a vector. */
 EI_INLINE vf ei_units_load(const ei_f32 *p, int64_t n)
 {
@@ -197,10 +181,74 @@ EI_INLINE void ei_h_store(ei_h_out out, int64_t unit, vf v, int64_t n)
         ei_units_store(out.copy + unit, v, n);
 }
 
-/* Straight to Y and to Y_h, which single steps read again: every copy between them would be waited for. */
+/* The blocks are walked in opposite directions by turns: the cache still holds the weights that the last walk ended
+ * with, which is worth up to a third of the time where they do not all fit. The result does not depend on it. Single
+ * steps keep nothing to count turns by, but their caller's two state banks change places. */
+EI_INLINE int ei_backward_first(const ei_f32 *h_initial, const ei_f32 *h_final)
+{
+    return (uintptr_t)h_final > (uintptr_t)h_initial;
+}
+
+/* One step of one row: F, H, the weights, the values and where the results go. c is the LSTM's; z and reset_h are
+ * rows for a reset-first GRU. c_next may be c. */
+typedef struct ei_one {
+    int64_t inputs, hidden;
+    const float *weights;
+    int backward;
+    const ei_f32 *x;
+    const float *x_sums; /* NULL: sum x */
+    const ei_f32 *h, *c;
+    ei_f32 *c_next;
+    ei_h_out out;
+    float *z, *reset_h;
+} ei_one;
+
+/* The initial state's row, zeros where it is absent. */
+EI_INLINE const ei_f32 *ei_or_zeros(const ei_f32 *state, float *zeros, int64_t padded)
+{
+    if (state == NULL)
+        memset(zeros, 0, (size_t)padded * sizeof *zeros);
+    return state != NULL ? state : (const ei_f32 *)zeros;
+}
+
+/* The instruction as a single step, which it must be: T and B are 1. */
+EI_INLINE ei_one ei_single_step(const ei_instr *instr, char *const *bases, int has_c)
+{
+    const int64_t hidden = instr->dim[3], padded = ei_up_to_lanes(hidden);
+    float *const scratch = (float *)(void *)ei_in(instr, bases, 4);
+    const int64_t row = instr->dim[5] * hidden; /* of this direction */
+    const ei_f32 *h = (const ei_f32 *)ei_in(instr, bases, 2);
+    const ei_f32 *c = has_c ? (const ei_f32 *)ei_in(instr, bases, 3) : NULL;
+    ei_f32 *y = (ei_f32 *)ei_out(instr, bases, 0), *h_final = (ei_f32 *)ei_out(instr, bases, 1);
+    ei_f32 *c_final = has_c ? (ei_f32 *)ei_out(instr, bases, 2) : NULL;
+    ei_one one = {
+        .inputs = instr->dim[2],
+        .hidden = hidden,
+        .weights = (const float *)(const void *)ei_in(instr, bases, 1),
+        .backward = ei_backward_first(h, h_final),
+        .x = (const ei_f32 *)ei_in(instr, bases, 0),
+        .h = ei_or_zeros(h ? h + row : NULL, scratch, padded),
+        .z = scratch + 3 * padded,
+        .reset_h = scratch + 4 * padded,
+    };
+    if (has_c) {
+        one.c = ei_or_zeros(c ? c + row : NULL, scratch, padded);
+        one.c_next = c_final ? c_final + row : (ei_f32 *)one.z;
+    }
+    /* straight to Y and to Y_h: every copy between them would be waited for */
+    one.out.h = y ? y + row : h_final ? h_final + row : (ei_f32 *)scratch + padded;
+    one.out.copy = y && h_final ? h_final + row : NULL;
+    return one;
+}
+
+/* The time index of the step-th step. */
+EI_INLINE int64_t ei_time(const ei_recurrent *r, int64_t step) { return r->reverse ? r->steps - 1 - step : step; }
+
+/* Where the h of a step goes. */
 EI_INLINE ei_h_out ei_h_out_of(const ei_recurrent *r, int64_t step, int64_t b)
 {
-    ei_f32 *const final = step + 1 == r->steps && r->h_final != NULL ? r->h_final + ei_state_row(r, b) : NULL;
+    const int64_t state = (r->direction * r->batch + b) * r->hidden;
+    ei_f32 *const final = step + 1 == r->steps && r->h_final != NULL ? r->h_final + state : NULL;
     if (r->y != NULL) {
         const int64_t row = (ei_time(r, step) * r->directions + r->direction) * r->batch + b;
         return (ei_h_out){r->y + row * r->hidden, final};
@@ -208,43 +256,46 @@ EI_INLINE ei_h_out ei_h_out_of(const ei_recurrent *r, int64_t step, int64_t b)
     return (ei_h_out){final != NULL ? final : (ei_f32 *)r->h[step & 1], NULL};
 }
 
-/* The initial state's row, zeros where it is absent. */
-EI_INLINE const ei_f32 *ei_initial(const ei_recurrent *r, const ei_f32 *state, int64_t b)
+/* Runs `step` over the batch and over time. g: the sections of the weights. */
+EI_INLINE void ei_walk(const ei_instr *instr, char *const *bases, const ei_groups *g, int sections, int has_c,
+                       void (*step)(const ei_instr *instr, const ei_one *one))
 {
-    if (state != NULL)
-        return state + ei_state_row(r, b);
-    memset(r->zeros, 0, (size_t)r->padded * sizeof *r->zeros);
-    return (const ei_f32 *)r->zeros;
+    const ei_recurrent r = ei_recurrent_from(instr, bases);
+    const int64_t stride = ei_sums_size(g) + (sections > 1 ? ei_sums_size(g + 1) : 0);
+    const int64_t x_stride = (r.reverse ? -r.batch : r.batch) * r.inputs;
+    ei_one one = {.inputs = r.inputs, .hidden = r.hidden, .weights = r.weights, .z = r.c, .reset_h = r.reset_h};
+    one.backward = ei_backward_first(r.h_initial, r.h_final);
+    for (int64_t b = 0; b < r.batch; b++) {
+        const int64_t state = (r.direction * r.batch + b) * r.hidden;
+        one.h = ei_or_zeros(r.h_initial ? r.h_initial + state : NULL, r.zeros, r.padded);
+        if (has_c)
+            one.c = ei_or_zeros(r.c_initial ? r.c_initial + state : NULL, r.zeros, r.padded);
+        ei_f32 *const c_final = has_c && r.c_final ? r.c_final + state : NULL;
+        for (int64_t k = 0; k < r.steps; k++) {
+            const int64_t ahead = k % EI_STEPS_AHEAD, left = r.steps - k;
+            if (ahead == 0) {
+                const int64_t steps = left < EI_STEPS_AHEAD ? left : EI_STEPS_AHEAD;
+                const ei_f32 *x = r.x + (ei_time(&r, k) * r.batch + b) * r.inputs;
+                ei_x_sums(g, r.weights, x, x_stride, r.inputs, steps, r.ahead, stride);
+                if (sections > 1)
+                    ei_x_sums(g + 1, r.weights + ei_section_size(g, r.inputs, r.hidden), x, x_stride, r.inputs, steps,
+                              r.ahead + ei_sums_size(g), stride);
+            }
+            one.x_sums = r.ahead + ahead * stride;
+            one.out = ei_h_out_of(&r, k, b);
+            one.c_next = left == 1 && c_final != NULL ? c_final : (ei_f32 *)r.c;
+            step(instr, &one);
+            one.backward = !one.backward;
+            one.h = one.out.h;
+            one.c = one.c_next;
+        }
+        if (r.steps == 0) { /* the final states are the initial ones */
+            if (r.h_final != NULL)
+                memcpy(r.h_final + state, one.h, (size_t)r.hidden * sizeof *one.h);
+            if (c_final != NULL)
+                memcpy(c_final, one.c, (size_t)r.hidden * sizeof *one.c);
+        }
+    }
 }
 
-/* The x sums of the steps that follow, at most EI_STEPS_AHEAD of `left`; x is that of the first. */
-static EI_NOINLINE void ei_x_sums_ahead(ei_recurrent r, const ei_groups *g, int sections, int64_t left,
-                                        const ei_f32 *x)
-{
-    const int64_t steps = left < EI_STEPS_AHEAD ? left : EI_STEPS_AHEAD;
-    const int64_t stride = g[0].sums + (sections > 1 ? g[1].sums : 0), x_stride = ei_x_stride(&r);
-    ei_x_sums(g, r.weights, x, x_stride, r.inputs, steps, r.ahead, stride);
-    if (sections > 1)
-        ei_x_sums(g + 1, r.weights + g->size, x, x_stride, r.inputs, steps, r.ahead + g->sums, stride);
-}
-
-/* Of a sequence, the x sums of the step-th step, summed for several steps together. NULL for a single step, which
- * sums x itself. x is at this step. */
-EI_INLINE const float *ei_x_sums_of_step(const ei_recurrent *r, ei_groups g, int64_t step, const ei_f32 *x)
-{
-    if (r->steps == 1)
-        return NULL;
-    if (step % EI_STEPS_AHEAD == 0)
-        ei_x_sums_ahead(*r, &g, 1, r->steps - step, x);
-    return r->ahead + step % EI_STEPS_AHEAD * g.sums;
-}
-
-/* No steps: the final states are the initial ones. */
-EI_INLINE void ei_states_pass(const ei_recurrent *r, int64_t b)
-{
-    const size_t size = (size_t)r->hidden * sizeof(float);
-    if (r->h_final != NULL)
-        memcpy(r->h_final + ei_state_row(r, b), ei_initial(r, r->h_initial, b), size);
-    if (r->c_final != NULL)
-        memcpy(r->c_final + ei_state_row(r, b), ei_initial(r, r->c_initial, b), size);
-}
+EI_INLINE int ei_is_single_step(const ei_instr *instr) { return instr->dim[0] == 1 && instr->dim[1] == 1; }

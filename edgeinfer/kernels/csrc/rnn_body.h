@@ -1,6 +1,9 @@
 /* RNN: h = act0(b + x W + h R). Four vectors of units to a group, as one sum alone waits for its own additions. */
 
-EI_INLINE ei_groups ei_rnn_groups(const ei_recurrent *r) { return ei_groups_of(r, 4 * EI_LANES, 1, 1, 1); }
+EI_INLINE ei_groups ei_rnn_groups(int64_t inputs, int64_t hidden)
+{
+    return ei_groups_of(inputs, hidden, 4 * EI_LANES, 1, 1, 1);
+}
 
 EI_INLINE void ei_rnn_group(const ei_instr *instr, ei_group group, ei_h_out out, int64_t unit, int64_t n, int vectors)
 {
@@ -15,43 +18,44 @@ EI_INLINE void ei_rnn_group(const ei_instr *instr, ei_group group, ei_h_out out,
         ei_h_store(out, unit + 3 * EI_LANES, ei_activate(instr, 0, s.d), n - 3 * EI_LANES);
 }
 
-EI_INLINE void ei_rnn_step(const ei_recurrent *r, const ei_groups *g, const ei_instr *instr, int backward,
-                           const ei_f32 *x, const float *x_sums, const ei_f32 *h, ei_h_out out)
+EI_INLINE void ei_rnn_step(const ei_instr *instr, const ei_one *one)
 {
-    const int64_t groups = g->blocks + (g->left > 0);
-    for (int64_t k = 0; k < groups; k++) {
-        const int64_t at = backward ? groups - 1 - k : k, unit = at * 4 * EI_LANES;
-        const ei_group group = {.w = r->weights + at * g->block, .inputs = r->inputs, .hidden = r->hidden, .x = x,
-                                .x_sums = x_sums ? x_sums + unit : NULL, .h = h};
-        switch (at < g->blocks ? 0 : g->left_vectors) {
-        case 0: ei_rnn_group(instr, group, out, unit, 4 * EI_LANES, 4); break;
-        case 1: ei_rnn_group(instr, group, out, unit, g->left, 1); break;
-        case 2: ei_rnn_group(instr, group, out, unit, g->left, 2); break;
-        case 3: ei_rnn_group(instr, group, out, unit, g->left, 3); break;
-        default: ei_rnn_group(instr, group, out, unit, g->left, 4); break;
-        }
+    const int64_t units = 4 * EI_LANES, blocks = (int64_t)((uint64_t)one->hidden / units);
+    const int64_t left = one->hidden - blocks * units, block = (1 + one->inputs + one->hidden) * units;
+    ei_group group = {.w = one->weights + blocks * block, .inputs = one->inputs, .hidden = one->hidden, .x = one->x,
+                      .x_sums = one->x_sums ? one->x_sums + blocks * units : NULL, .h = one->h};
+    if (left > 3 * EI_LANES)
+        ei_rnn_group(instr, group, one->out, blocks * units, left, 4);
+    else if (left > 2 * EI_LANES)
+        ei_rnn_group(instr, group, one->out, blocks * units, left, 3);
+    else if (left > EI_LANES)
+        ei_rnn_group(instr, group, one->out, blocks * units, left, 2);
+    else if (left > 0)
+        ei_rnn_group(instr, group, one->out, blocks * units, left, 1);
+    const int64_t begin = one->backward ? blocks - 1 : 0, turn = one->backward ? -1 : 1;
+    int64_t unit = begin * units;
+    group.w = one->weights + begin * block;
+    for (int64_t k = blocks; k > 0; k--, unit += turn * units, group.w += turn * block) {
+        group.x_sums = one->x_sums ? one->x_sums + unit : NULL;
+        ei_rnn_group(instr, group, one->out, unit, units, 4);
     }
+}
+
+static EI_NOINLINE void ei_rnn_walk(const ei_instr *instr, char *const *bases)
+{
+    const ei_groups g = ei_rnn_groups(instr->dim[2], instr->dim[3]);
+    ei_walk(instr, bases, &g, 1, 0, ei_rnn_step);
 }
 
 static EI_NOINLINE ei_status EI_FN(ei_rnn_f32)(const ei_instr *instr, char *const *bases)
 {
     if (!ei_acts_known(instr, 1))
         return EI_BAD_PROGRAM;
-    const ei_recurrent r = ei_recurrent_from(instr, bases);
-    const ei_groups g = ei_rnn_groups(&r);
-    int backward = ei_backward_first(&r);
-    for (int64_t b = 0; b < r.batch; b++) {
-        const ei_f32 *h = ei_initial(&r, r.h_initial, b);
-        for (int64_t step = 0; step < r.steps; step++) {
-            const ei_f32 *x = ei_x_row(&r, ei_time(&r, step), b);
-            const float *x_sums = ei_x_sums_of_step(&r, g, step, x);
-            const ei_h_out out = ei_h_out_of(&r, step, b);
-            ei_rnn_step(&r, &g, instr, backward, x, x_sums, h, out);
-            backward = !backward;
-            h = out.h;
-        }
-        if (r.steps == 0)
-            ei_states_pass(&r, b);
+    if (!ei_is_single_step(instr)) {
+        ei_rnn_walk(instr, bases);
+        return EI_OK;
     }
+    const ei_one one = ei_single_step(instr, bases, 0);
+    ei_rnn_step(instr, &one);
     return EI_OK;
 }

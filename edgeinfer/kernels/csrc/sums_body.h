@@ -9,7 +9,7 @@
  *     p, q = bias, 0                  x in two contiguous segments, each k ascending:
  *     p = fma(x[k], W[k], p)          k in [0, F - F/2)
  *     q = fma(x[k], W[k], q)          k in [F - F/2, F)
- *     s = p + q                       (s = p where F < 2)
+ *     s = p + q
  *     p, q = s, 0                     then the H values of h in the same way, giving s
  *
  * Dense is the x part alone; a group of one or two vectors has four segments, of (K + 3)/4 values each but for the
@@ -75,17 +75,17 @@ EI_INLINE ei_sums ei_sums_fma(ei_sums s, float value, ei_sums w, int vectors)
 /* s + v W of one group in two segments, walked side by side so that twice as many sums are under way. */
 EI_INLINE ei_sums ei_sums_two(ei_sums s, const ei_f32 *v, int64_t n, const float *w, int vectors)
 {
-    const int64_t row = vectors * EI_LANES, half = n / 2, first = n - half;
+    const int64_t row = vectors * EI_LANES, half = (int64_t)((uint64_t)n / 2), first = n - half;
     const ei_f32 *vq = v + first;
     const float *wq = w + first * row;
     ei_sums t = ei_sums_zero();
-    for (int64_t k = 0; k < half; k++) {
-        s = ei_sums_fma(s, v[k], ei_sums_load(w + k * row, vectors), vectors);
-        t = ei_sums_fma(t, vq[k], ei_sums_load(wq + k * row, vectors), vectors);
+    for (int64_t k = half; k > 0; k--, v++, vq++, w += row, wq += row) {
+        s = ei_sums_fma(s, *v, ei_sums_load(w, vectors), vectors);
+        t = ei_sums_fma(t, *vq, ei_sums_load(wq, vectors), vectors);
     }
     if (first > half)
-        s = ei_sums_fma(s, v[half], ei_sums_load(w + half * row, vectors), vectors);
-    return n < 2 ? s : ei_sums_add(s, t);
+        s = ei_sums_fma(s, *v, ei_sums_load(w, vectors), vectors);
+    return ei_sums_add(s, t);
 }
 
 /* The same in four segments. */
@@ -142,10 +142,7 @@ EI_INLINE ei_tile ei_sums_tile(ei_sums start, const ei_f32 *v, int64_t stride, i
             if (rows > 3)
                 s.d = ei_sums_fma(s.d, v[k + 3 * stride], weights, vectors);
         }
-        if (segment == 0)
-            total = s;
-        else if (segments != 2 || n > 1)
-            total = ei_tile_add(total, s);
+        total = segment == 0 ? s : ei_tile_add(total, s);
     }
     return total;
 }
