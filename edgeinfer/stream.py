@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .backends import OneCaller, StepEngine
-from .backends.base import Converter, StateLayout, check_out, into_record, record_shape
+from .backends.base import Converter, StateLayout, WindowEngine, check_out
 from .caller import Engine
 from .errors import StreamError
 from .spec import Window
@@ -148,34 +148,55 @@ class StepCore:
 
 
 class WindowCore:
-    """Keeps the last inputs and runs the model over them from a zero state at every step.
-
-    make_run: gives a function of this core's own, from a window [steps, …] to the outputs by name. times: the time
-    axis of each output, -1 for none; of a sequence, the last row is the step's answer.
-    """
+    """Recomputes the model over its last inputs. ``make`` gives a new engine, with no inputs yet."""
 
     kind = "window"
 
+    def __init__(self, make: Callable[[], WindowEngine], length: int, outputs: Outputs) -> None:
+        self.outputs = outputs
+        self._make = make
+        self._length = length
+        self.engine = make()
+        self.run = self.engine.run
+
+    def reset(self) -> None:
+        self.engine.set_items(self.engine.items()[:0])
+
+    def save(self) -> dict[str, np.ndarray]:
+        return {"window": self.engine.items()}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        items, present = arrays.get("window"), self.engine.items()
+        if (
+            items is None
+            or items.dtype != present.dtype
+            or items.shape[1:] != present.shape[1:]
+            or len(items) > self._length
+        ):
+            raise StreamError(f"expected a window of at most {self._length} inputs, got {list(arrays)}")
+        self.engine.set_items(items)
+
+    def fork(self) -> WindowCore:
+        twin = WindowCore(self._make, self._length, self.outputs)
+        twin.engine.set_items(self.engine.items())
+        return twin
+
+
+class PlainWindow:
+    """A window on any backend. answer: from a window [steps, …] to the record of its last step, written to out."""
+
     def __init__(
         self,
-        make_run: Callable[[], Callable[[np.ndarray], dict[str, np.ndarray]]],
+        answer: Callable[[np.ndarray, np.ndarray | None], np.ndarray],
         convert: Converter,
         window: Window,
-        times: Mapping[str, int],
+        shape: tuple[int, ...],
     ) -> None:
-        self._make_run = make_run
-        self._run_model = make_run()
+        self._answer_to = answer
         self._convert = convert
         self._window = window
-        self._times = times
-        self._items = self._empty()
-        probe = np.full((window.length, *self._items.shape[1:]), 0, convert.dtype)
-        self.outputs: Outputs = tuple((name, y.shape) for name, y in self._outputs(probe).items())
-        self._shape = record_shape([shape for _, shape in self.outputs])
-
-    @property
-    def engine(self) -> WindowCore:
-        return self
+        self._shape = shape
+        self._items = np.empty((0, *(d or 0 for d in convert.shape)), convert.dtype)
 
     def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray | None:
         check_out(out, self._shape, x)
@@ -195,30 +216,11 @@ class WindowCore:
         self._items = items
         return ys
 
-    def reset(self) -> None:
-        self._items = self._empty()
+    def items(self) -> np.ndarray:
+        return self._items
 
-    def save(self) -> dict[str, np.ndarray]:
-        return {"window": self._items}
-
-    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        items = arrays.get("window")
-        if (
-            items is None
-            or items.dtype != self._items.dtype
-            or items.shape[1:] != self._items.shape[1:]
-            or len(items) > self._window.length
-        ):
-            raise StreamError(f"expected a window of at most {self._window.length} inputs, got {list(arrays)}")
+    def set_items(self, items: np.ndarray) -> None:
         self._items = items
-
-    def fork(self) -> WindowCore:
-        twin = WindowCore(self._make_run, self._convert, self._window, self._times)
-        twin._items = self._items
-        return twin
-
-    def _empty(self) -> np.ndarray:
-        return np.empty((0, *(d or 0 for d in self._convert.shape)), self._convert.dtype)
 
     def _with(self, items: np.ndarray, x: np.ndarray) -> np.ndarray:
         return np.concatenate([items, x[None]])[-self._window.length :]
@@ -230,14 +232,10 @@ class WindowCore:
         if missing and self._window.start == "pad":
             padding = np.full((missing, *items.shape[1:]), self._window.pad_value, items.dtype)
             items = np.concatenate([padding, items] if self._window.pad_side == "left" else [items, padding])
-        return into_record(list(self._outputs(items).values()), out, self._shape)
-
-    def _outputs(self, items: np.ndarray) -> dict[str, np.ndarray]:
-        found = self._run_model(items)
-        return {name: _last(found[name], time) for name, time in self._times.items()}
+        return self._answer_to(items, out)
 
 
-def _last(y: np.ndarray, time: int) -> np.ndarray:
+def last_row(y: np.ndarray, time: int) -> np.ndarray:
     """The last row in time of an output with a batch of 1; the output itself where it has no time axis."""
     if time < 0:
         return y[0]

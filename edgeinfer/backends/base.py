@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..errors import InputError, StreamError
 from ..graph import State, ValueInfo
+from ..spec import Window
+
+
+class WindowEngine(Protocol):
+    """One stream's window: its last inputs, and the answer over them. Several outputs come as one flat record."""
+
+    def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray | None: ...
+
+    def run(self, x: Any) -> np.ndarray: ...
+
+    def items(self) -> np.ndarray:
+        """The inputs that came, at most as many as the window is long."""
+        ...
+
+    def set_items(self, items: np.ndarray) -> None: ...
 
 
 class Session(Protocol):
@@ -17,6 +32,28 @@ class Session(Protocol):
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """feeds: a C-contiguous array for every graph input, of its dtype and this session's shapes."""
+        ...
+
+    def quick(self, name: str, outputs: Sequence[str], reject_nonfinite: bool) -> Callable[[Any], Any] | None:
+        """A shorter way for input ``name`` alone, states at zero: array → ``outputs`` (an array, or a tuple).
+
+        It gives None for what is not an array of exactly the input's form. None where there is no shorter way.
+        """
+        ...
+
+    def window(
+        self,
+        convert: Converter,
+        window: Window,
+        times: Mapping[str, int],
+        shape: tuple[int, ...],
+        short: Callable[[np.ndarray], np.ndarray],
+    ) -> WindowEngine | None:
+        """A window on this session, whose input is as long as the window; states are zero.
+
+        times: the outputs in the record, each with its time axis, -1 for none. shape: of the record. short: the record
+        for a window that is not full. None where this backend has no way of its own.
+        """
         ...
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError, ModelLimitError, ModelLoadError
-from ..graph import BoundGraph, Prepared, bind, fuse
-from ..kernels.native import Program, Stepper, core_lanes, core_names
+from ..graph import BoundGraph, Prepared, Value, bind, fuse
+from ..kernels.native import Call, Program, Stepper, core_lanes, core_names
+from ..kernels.native import Window as NativeWindow
 from ..plan import (
     ARENA,
     FIRST_IO,
@@ -26,6 +27,7 @@ from ..plan import (
     aligned_empty,
     lower,
 )
+from ..spec import Window
 from .base import Converter, StateLayout, check_out, into_record
 
 ISA_VARIABLE = "EDGEINFER_ISA"
@@ -165,6 +167,8 @@ class NativeSession:
 
     def __init__(self, program: Program, plan: Plan, bound: BoundGraph) -> None:
         self._runner = _Runner(program, plan)
+        self._program = program if plan.all_native else None
+        self._values = {info.name: bound.values[info.name] for info in (*bound.graph.inputs, *bound.graph.outputs)}
         self._arena_bytes = plan.base_bytes[ARENA]
         self._inputs = [info.name for info in bound.graph.inputs]
         self._outputs = [(info.name, bound.values[info.name]) for info in bound.graph.outputs]
@@ -175,6 +179,68 @@ class NativeSession:
         ins = [feeds[name] for name in self._inputs]
         self._runner.run((arena, None, None, *ins, *outputs.values()))
         return outputs
+
+    def quick(self, name: str, outputs: Sequence[str], reject_nonfinite: bool) -> Call | None:
+        if self._program is None:
+            return None
+        x, bases = self._values[name], self._bases()
+        return Call(
+            self._program,
+            x.dtype,
+            x.shape,
+            reject_nonfinite,
+            bases[name],
+            tuple(bases[other] for other in self._inputs if other != name),
+            tuple((bases[y], self._values[y].shape, self._values[y].dtype) for y in outputs),
+            tuple(bases[y] for y, _ in self._outputs if y not in outputs),
+        )
+
+    def window(
+        self,
+        convert: Converter,
+        window: Window,
+        times: Mapping[str, int],
+        shape: tuple[int, ...],
+        short: Callable[[np.ndarray], np.ndarray],
+    ) -> NativeWindow | None:
+        bases = self._bases()
+        pieces = [_last_row(self._values[name], time) for name, time in times.items()]
+        if self._program is None or None in pieces:
+            return None
+        return NativeWindow(
+            self._program,
+            convert,
+            convert.dtype,
+            convert.shape,
+            shape,
+            convert.reject_nonfinite,
+            window.length,
+            window.pad_side if window.start == "pad" else window.start,
+            window.pad_value,
+            bases[convert.name],
+            tuple(bases[name] for name in self._inputs if name != convert.name),
+            tuple((bases[name], *piece) for name, piece in zip(times, pieces, strict=True) if piece),
+            short,
+        )
+
+    def _bases(self) -> dict[str, int]:
+        return {name: FIRST_IO + i for i, name in enumerate((*self._inputs, *(name for name, _ in self._outputs)))}
+
+
+def _last_row(value: Value, time: int) -> tuple[int, int] | None:
+    """At which byte the last row in time begins of an output with a batch of 1, and how many it has.
+
+    None where it does not stand in one piece or is not float32.
+    """
+    axis = max(time, 0)
+    if value.dtype != np.float32 or axis > 1 or len(value.shape) <= time:
+        return None
+    if time < 0:
+        return (0, value.nbytes) if value.shape[:1] == (1,) else None
+    if len(value.shape) < 2 or value.shape[1 - axis] != 1:
+        return None
+    size = value.nbytes // value.shape[axis]
+    return (value.nbytes - size, size)
 
 
 class SegmentedStepper:

@@ -67,6 +67,12 @@ class OnnxRuntimeBackend:
         except Exception as error:
             raise InputError(f"ONNX Runtime refuses the input: {error}") from None
 
+    def quick(self, name: str, outputs: Sequence[str], reject_nonfinite: bool) -> None:
+        return None
+
+    def window(self, *_: object) -> None:
+        return None
+
     def states(self) -> tuple[State, ...]:
         """The states that the metadata pairs, for a batch of 1 from zero."""
         by_name = {info.name: info for info in self.inputs}

@@ -26,7 +26,11 @@ class OneCaller:
     def __init__(self, engine: Any, scalar: bool, finish: Callable[[np.ndarray], Any] | None) -> None: ...
     def step(self, x: Any, out: np.ndarray | None = None) -> Any: ...
 
-class Stepper:
+class Engine:
+    def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray: ...
+    def run(self, x: Any) -> np.ndarray: ...
+
+class Stepper(Engine):
     def __init__(
         self,
         program: Program,
@@ -37,7 +41,39 @@ class Stepper:
         state_bytes: int,
         reject_nonfinite: bool,
     ) -> None: ...
-    def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray: ...
-    def run(self, x: Any) -> np.ndarray: ...
     def get_state(self) -> np.ndarray: ...
     def set_state(self, state: np.ndarray) -> None: ...
+
+class Window(Engine):
+    def __init__(
+        self,
+        program: Program,
+        convert: Callable[..., Any],
+        x_dtype: np.dtype,
+        x_shape: tuple[int | None, ...],
+        y_shape: tuple[int, ...],
+        reject_nonfinite: bool,
+        length: int,
+        start: str,
+        pad_value: float,
+        x_base: int,
+        states: tuple[int, ...],
+        outputs: tuple[tuple[int, int, int], ...],
+        short: Callable[[np.ndarray], np.ndarray],
+    ) -> None: ...
+    def items(self) -> np.ndarray: ...
+    def set_items(self, items: np.ndarray) -> None: ...
+
+class Call:
+    def __init__(
+        self,
+        program: Program,
+        x_dtype: np.dtype,
+        x_shape: tuple[int, ...],
+        reject_nonfinite: bool,
+        x_base: int,
+        states: tuple[int, ...],
+        outputs: tuple[tuple[int, tuple[int, ...], np.dtype], ...],
+        spares: tuple[int, ...],
+    ) -> None: ...
+    def __call__(self, x: Any) -> Any: ...

@@ -6,7 +6,8 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_REFCNT, Py_XDECREF
 from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memcpy
+from libc.math cimport NAN
+from libc.string cimport memcpy, memmove
 
 cimport cython
 cimport numpy as cnp
@@ -144,4 +145,7 @@ cdef _aligned(Py_ssize_t size):
     return raw[start:start + size]
 
 
+include "engine.pxi"
 include "stepper.pxi"
+include "window.pxi"
+include "call.pxi"

@@ -1,211 +1,33 @@
-# Single steps. What a stream's step costs besides the arithmetic is spent here, so every common form of input and
-# output has a path without a Python call. Part of native.pyx.
+# Single steps of a model that carries its state. Part of native.pyx.
 
-cdef extern from "Python.h":
-    long long PyLong_AsLongLongAndOverflow(object number, int *overflow) except? -1
+cdef class Stepper(Engine):
+    """A program for single steps, its state, and the memory it works in.
 
-cdef extern from "numpy/arrayobject.h":
-    ctypedef struct PyArrayObject_fields:
-        char *data
-        int nd
-        cnp.npy_intp *dimensions
-        cnp.npy_intp *strides
-        PyObject *base
-        cnp.PyArray_Descr *descr
-        int flags
-        PyObject *weakreflist
-
-cdef extern from *:
-    """
-    #ifdef Py_GIL_DISABLED /* there a count of 1 does not mean that nobody else holds the array */
-    #define EI_REUSE 0
-    #else
-    #define EI_REUSE 1
-    #endif
-    """
-    const bint EI_REUSE
-
-cdef enum:
-    MAX_RANK = 31
-    # one that the caller holds, one that it is about to let go, one that is free
-    RING = 3
-    FREE = 0
-    BUSY = 1
-    CLOSED = 2
-
-cdef long long EXACT_DOUBLE = 1 << 53
-cdef type _FLOAT32_SCALAR = np.float32
-cdef type _FLOAT64_SCALAR = np.float64
-cdef type _INT32_SCALAR = np.int32
-cdef type _INT64_SCALAR = np.int64
-cdef object _FLOAT32 = np.dtype(np.float32)
-
-
-cdef class OneCaller:
-    """The compiled twin of edgeinfer/caller.py: one caller at a time, and the step.
-
-    The flag is a C integer. It changes under the GIL only, so that it holds while a step has let the GIL go.
+    The state is double-buffered: a step that fails leaves the present one as it was.
     """
 
-    cdef int _flag
-    cdef bint _scalar
-    cdef Stepper _fast
-    cdef object _engine
-    cdef object _finish
-
-    def __init__(self, engine, bint scalar, finish):
-        self._engine = engine
-        self._fast = engine if isinstance(engine, Stepper) else None
-        self._scalar = scalar
-        self._finish = finish
-
-    @cython.embedsignature(True)
-    @cython.embedsignature.format("clinic")
-    def step(self, x, out=None):
-        """One time step.
-
-        x: float32 [features]; a float for one feature; an int for a token. out: a float32 array to write the answer
-        to, which allocates nothing. Returns the output [outputs] as a new array (or out), a float where it has one
-        element, a dict by name where there are several, None while a window that waits to be full is not.
-        Raises InputError for an input that does not fit (the state is as it was), StreamError when closed or busy.
-        """
-        if self._flag != FREE:
-            self._refuse()
-        self._flag = BUSY
-        try:
-            if self._fast is None:
-                y = self._engine.step(x, out)
-            elif self._scalar and out is None:
-                return self._fast.step_to_float(x)
-            else:
-                y = self._fast.step(x, out)
-        finally:
-            self._flag = FREE
-        if out is not None or y is None:
-            return y
-        if self._scalar:
-            return y.item()
-        return y if self._finish is None else self._finish(y)
-
-    def _begin(self):
-        if self._flag != FREE:
-            self._refuse()
-        self._flag = BUSY
-
-    def _end(self, bint closed=False):
-        self._flag = CLOSED if closed else FREE
-        if closed:
-            self._engine = self._fast = None
-
-    cdef int _refuse(self) except -1:
-        raise StreamError(self._closed_text if self._flag == CLOSED else self._busy_text)
-
-
-cdef class Ring:
-    """Hands out arrays of one shape, and an old one again only where nobody could tell it from a new one."""
-
-    cdef int _rank, _next, _flags
-    cdef cnp.npy_intp *_dims
-    cdef PyObject *_kept[RING]
-    cdef char *_data[RING]
-
-    def __cinit__(self):
-        self._rank = self._next = 0
-        self._dims = NULL
-        for i in range(RING):
-            self._kept[i] = NULL
-
-    def __dealloc__(self):
-        for i in range(RING):
-            Py_XDECREF(self._kept[i])
-
-    cdef cnp.ndarray take(self):
-        cdef int at = self._next
-        cdef PyObject *kept = self._kept[at]
-        cdef cnp.ndarray y
-        self._next = at + 1 if at + 1 < RING else 0
-        if kept != NULL and self._as_made(kept, self._data[at]):
-            return <cnp.ndarray> kept
-        y = cnp.PyArray_EMPTY(self._rank, self._dims, cnp.NPY_FLOAT32, 0)
-        if EI_REUSE:
-            Py_INCREF(y)
-            self._kept[at] = <PyObject *> y
-            self._data[at] = <char *> cnp.PyArray_DATA(y)
-            self._flags = cnp.PyArray_FLAGS(y)
-            Py_XDECREF(kept)
-        return y
-
-    cdef bint _as_made(self, PyObject *kept, char *data) noexcept:
-        """Nobody holds it or has a weak reference to it, and nothing of it was changed in place."""
-        cdef PyArrayObject_fields *y = <PyArrayObject_fields *> kept
-        cdef cnp.npy_intp stride = 4
-        cdef int i
-        if (Py_REFCNT(<object> kept) != 1 or y.weakreflist != NULL or y.base != NULL or y.data != data
-                or y.nd != self._rank or <PyObject *> y.descr != <PyObject *> _FLOAT32 or y.flags != self._flags):
-            return False
-        for i in range(self._rank - 1, -1, -1):
-            if y.dimensions[i] != self._dims[i] or y.strides[i] != stride:
-                return False
-            stride *= self._dims[i]
-        return True
-
-
-cdef class Stepper:
-    """One stream: a program for single steps, its state, and the memory it works in.
-
-    The state is double-buffered: a step that fails leaves the present one as it was. Not for two threads at once;
-    OneCaller sees to that.
-    """
-
-    cdef Program _program
     cdef object _owners
-    cdef object _convert
-    cdef object _x_dtype
-    cdef int _x_type, _x_rank, _y_rank
-    cdef bint _reject
-    cdef Py_ssize_t _x_bytes, _x_count, _y_bytes, _state_bytes
-    cdef tuple _y_shape
-    cdef cnp.npy_intp _x_dims[MAX_RANK + 1]
-    cdef cnp.npy_intp _y_dims[MAX_RANK + 1]
+    cdef Py_ssize_t _state_bytes
     cdef char *_bases[MAX_BASES]
     cdef core.ei_step _layout
-    cdef char *_x_scratch
     cdef char *_backup
-    cdef Ring _ring
 
     def __cinit__(self, Program program, object convert, object x_dtype, tuple x_shape, tuple y_shape,
                   Py_ssize_t state_bytes, bint reject_nonfinite):
-        """convert(x, steps) → C-contiguous array of x_dtype, shape x_shape or [steps, *x_shape]; raises InputError."""
-        cdef Py_ssize_t i
-        cdef cnp.ndarray arena, states, scratch, backup
-        if len(program.base_bytes) != FIRST_IO + 2 or len(x_shape) > MAX_RANK or len(y_shape) > MAX_RANK:
+        """convert: as Engine has it."""
+        cdef cnp.ndarray arena, states, backup
+        self._take_shapes(program, convert, x_dtype, x_shape, y_shape, reject_nonfinite)
+        if len(program.base_bytes) != FIRST_IO + 2:
             raise ValueError("a stepping program has one input and one output record")
-        self._program = program
-        self._convert = convert
-        self._x_dtype = np.dtype(x_dtype)
-        self._x_type = self._x_dtype.num
-        self._y_shape = y_shape
-        self._x_count = int(np.prod(x_shape, dtype=np.int64))
-        self._x_bytes = self._x_count * self._x_dtype.itemsize
-        self._y_bytes = 4 * int(np.prod(y_shape, dtype=np.int64))
-        self._x_rank, self._y_rank = len(x_shape), len(y_shape)
-        for i in range(self._x_rank):
-            self._x_dims[i] = x_shape[i]
-        for i in range(self._y_rank):
-            self._y_dims[i] = y_shape[i]
-        self._ring = Ring.__new__(Ring)
-        self._ring._rank, self._ring._dims = self._y_rank, self._y_dims
-        self._reject = reject_nonfinite and self._x_dtype.kind == "f"
         self._state_bytes = state_bytes
         bytes_needed = program.base_bytes
         if (bytes_needed[FIRST_IO] > self._x_bytes or bytes_needed[FIRST_IO + 1] > self._y_bytes
                 or bytes_needed[STATE_IN] > state_bytes or bytes_needed[STATE_OUT] > state_bytes):
             raise ValueError("memory shorter than the plan says")
         bank = -(-state_bytes // 64) * 64
-        arena, states = _aligned(bytes_needed[ARENA]), _aligned(2 * bank)
-        scratch, backup = _aligned(self._x_bytes), _aligned(bank)
+        arena, states, backup = _aligned(bytes_needed[ARENA]), _aligned(2 * bank), _aligned(bank)
         states[:] = 0
-        self._owners = (arena, states, scratch, backup)
+        self._owners = (arena, states, backup)
         self._bases[WEIGHTS] = program._weights
         self._bases[CONSTANTS] = program._constants
         self._bases[ARENA] = <char *> cnp.PyArray_DATA(arena)
@@ -214,160 +36,16 @@ cdef class Stepper:
         self._layout.state_in, self._layout.state_out = STATE_IN, STATE_OUT
         self._layout.x, self._layout.y = FIRST_IO, FIRST_IO + 1
         self._layout.x_stride, self._layout.y_stride = self._x_bytes, self._y_bytes
-        self._x_scratch = <char *> cnp.PyArray_DATA(scratch)
         self._backup = <char *> cnp.PyArray_DATA(backup)
 
-    cpdef step(self, x, out=None):
-        """One time step. Returns out, or a new float32 array of the step's output shape."""
-        cdef const char *data = self._input(x)
-        cdef cnp.ndarray y = self._ring.take() if out is None else self._output(out, data)
-        self._run(data, <char *> cnp.PyArray_DATA(y), 1)
-        return y
-
-    cdef step_to_float(self, x):
-        """One time step of a model with one output of one element."""
-        cdef float y
-        self._run(self._input(x), <char *> &y, 1)
-        return <double> y
-
-    def run(self, x):
-        """T steps: x [T, *x_shape] → float32 [T, *y_shape], state carried on."""
-        cdef cnp.ndarray xs = self._convert(x, True)
-        cdef cnp.npy_intp dims[MAX_RANK + 1]
-        cdef cnp.ndarray y
-        dims[0] = xs.shape[0]
-        memcpy(dims + 1, self._y_dims, self._y_rank * sizeof(cnp.npy_intp))
-        if self._reject and not self._program._core.all_finite(<const float *> cnp.PyArray_DATA(xs), xs.size):
-            self._convert.refuse(xs, True)
-        y = cnp.PyArray_EMPTY(self._y_rank + 1, dims, cnp.NPY_FLOAT32, 0)
-        self._run(<const char *> cnp.PyArray_DATA(xs), <char *> cnp.PyArray_DATA(y), xs.shape[0])
-        return y
-
-    cdef const char *_input(self, x) except NULL:
-        """The bytes of one step's input, checked: the array's own where it has the model's form already."""
-        cdef type kind = <type> type(x)
-        cdef const char *data = self._x_scratch
-        cdef bint known
-        if kind is cnp.ndarray and self._fits(<cnp.ndarray> x, self._x_type):
-            data = <const char *> cnp.PyArray_DATA(<cnp.ndarray> x)
-        else:
-            if kind is cnp.ndarray:
-                known = self._narrowed(<cnp.ndarray> x)
-            elif kind is list:
-                known = self._x_rank == 1 and self._numbers(<list> x)
-            else:
-                known = self._x_count == 1 and self._x_rank < 2 and self._number(x, kind)
-            if not known:
-                converted = self._convert(x, False)
-                memcpy(self._x_scratch, cnp.PyArray_DATA(<cnp.ndarray> converted), self._x_bytes)
-        if self._reject and not self._program._core.all_finite(<const float *> data, self._x_count):
-            self._convert.refuse(self._convert(x, False), False)
-        return data
-
-    cdef bint _fits(self, cnp.ndarray x, int dtype):
-        cdef int i
-        if (cnp.PyArray_TYPE(x) != dtype or cnp.PyArray_NDIM(x) != self._x_rank
-                or not cnp.PyArray_ISCARRAY_RO(x)):
-            return False
-        for i in range(self._x_rank):
-            if cnp.PyArray_DIM(x, i) != self._x_dims[i]:
-                return False
-        return True
-
-    cdef bint _narrowed(self, cnp.ndarray x):
-        """float64, NumPy's own type, rounded into scratch; False for any other array."""
-        cdef const double *wide
-        cdef Py_ssize_t i
-        if self._x_type != cnp.NPY_FLOAT32 or not self._fits(x, cnp.NPY_FLOAT64):
-            return False
-        wide = <const double *> cnp.PyArray_DATA(x)
-        for i in range(self._x_count):
-            (<float *> self._x_scratch)[i] = <float> wide[i]
-        return True
-
-    cdef bint _numbers(self, list x) except -1:
-        """A list of floats and of integers that a double holds exactly, as NumPy would take it."""
-        cdef Py_ssize_t i
-        cdef long long whole
-        cdef int overflow = 0
-        if self._x_type != cnp.NPY_FLOAT32 or len(x) != self._x_count:
-            return False
-        for i in range(self._x_count):
-            item = x[i]
-            if type(item) is float:
-                (<float *> self._x_scratch)[i] = <float> PyFloat_AS_DOUBLE(item)
-                continue
-            if type(item) is not int:
-                return False
-            whole = PyLong_AsLongLongAndOverflow(item, &overflow)
-            if overflow or not -EXACT_DOUBLE <= whole <= EXACT_DOUBLE:
-                return False
-            (<float *> self._x_scratch)[i] = <float> whole
-        return True
-
-    cdef bint _number(self, x, type kind) except -1:
-        """A bare number into scratch; False for what only the converter knows."""
-        cdef long long whole
-        cdef int overflow = 0
-        if kind is float or kind is _FLOAT64_SCALAR:
-            if self._x_type != cnp.NPY_FLOAT32:
-                return False
-            (<float *> self._x_scratch)[0] = <float> PyFloat_AS_DOUBLE(x)
-            return True
-        if kind is _FLOAT32_SCALAR:
-            if self._x_type != cnp.NPY_FLOAT32:
-                return False
-            cnp.PyArray_ScalarAsCtype(x, self._x_scratch)
-            return True
-        if kind is int:
-            whole = PyLong_AsLongLongAndOverflow(x, &overflow)
-            if overflow:
-                return False
-        elif kind is _INT32_SCALAR or kind is _INT64_SCALAR:
-            whole = x
-        else:
-            return False
-        if self._x_type == cnp.NPY_FLOAT32:
-            (<float *> self._x_scratch)[0] = <float> whole
-        elif self._x_type == cnp.NPY_INT64:
-            (<int64_t *> self._x_scratch)[0] = whole
-        elif self._x_type == cnp.NPY_INT32 and -0x80000000 <= whole <= 0x7fffffff:
-            (<int32_t *> self._x_scratch)[0] = <int32_t> whole
-        else:
-            return False
-        return True
-
-    cdef cnp.ndarray _output(self, out, const char *x):
-        cdef cnp.ndarray y
-        cdef const char *data
-        cdef int i
-        cdef bint fits
-        if type(out) is not cnp.ndarray:
-            raise InputError(f"out: expected a NumPy array, got {type(out).__name__}", name="out")
-        y = <cnp.ndarray> out
-        fits = (cnp.PyArray_TYPE(y) == cnp.NPY_FLOAT32 and cnp.PyArray_ISCARRAY(y)
-                and cnp.PyArray_NDIM(y) == self._y_rank)
-        for i in range(self._y_rank if fits else 0):
-            fits = fits and cnp.PyArray_DIM(y, i) == self._y_dims[i]
-        if not fits:
-            raise InputError(
-                f"out: expected a writable C-contiguous float32 array of shape {list(self._y_shape)}, "
-                f"got {y.dtype} {list(out.shape)}"
-                + ("" if cnp.PyArray_ISCARRAY(y) else ", not writable or not contiguous"),
-                name="out", expected=self._y_shape, got=out.shape)
-        data = <const char *> cnp.PyArray_DATA(y)
-        if data < x + self._x_bytes and x < data + self._y_bytes:
-            raise InputError("out: expected memory of its own, got an array that overlaps the input", name="out")
-        return y
-
-    cdef int _run(self, const char *x, char *y, size_t steps) except -1:
+    cdef int _advance(self, const char *x, char *y, Py_ssize_t steps) except -1:
         cdef core.ei_status status
         cdef size_t failed_step = 0, failed = 0
         self._bases[FIRST_IO] = <char *> x
         self._bases[FIRST_IO + 1] = y
         if steps > 1:
             memcpy(self._backup, self._bases[STATE_IN], self._state_bytes)
-        if self._program.macs * <Py_ssize_t> steps < self._program._short_macs:
+        if self._program.macs * steps < self._program._short_macs:
             status = core.ei_run_steps(self._program._core, self._program._code, self._program._count, self._bases,
                                        &self._layout, steps, &failed_step, &failed)
         else:
@@ -378,7 +56,7 @@ cdef class Stepper:
             if steps > 1:
                 memcpy(self._bases[STATE_IN], self._backup, self._state_bytes)
             _raise(self._program, status, failed, f" at step {failed_step}" if steps > 1 else "")
-        return 0
+        return 1
 
     def get_state(self):
         """A copy of the state's bytes."""
