@@ -13,7 +13,8 @@ CSRC := edgeinfer/kernels/csrc
 CORE := $(wildcard $(CSRC)/*.[ch])
 CORE_FLAGS := -std=c11 -O3 -ffp-contract=off -fno-math-errno
 
-.PHONY: help demo test test-all test-c test-arm lint format wheel models bench roofline clean
+# What $(CC) makes stands in build/cc; `make test-c` and others build the same files with other compilers elsewhere.
+.PHONY: check-c help demo test test-all test-c test-arm regress regress-record lint format wheel models bench roofline clean
 
 help:
 	@echo 'make demo      build the wheel, install it with numpy alone, run edgeinfer demo'
@@ -21,6 +22,7 @@ help:
 	@echo 'make test-all  the same with the full products'
 	@echo 'make test-c    the C core and its checks under gcc and clang, warnings as errors'
 	@echo 'make test-arm  the same for AArch64: cross-compiled, run under qemu-user'
+	@echo 'make regress   no step of the C core takes more instructions than recorded (valgrind)'
 	@echo 'make lint      ruff, mypy, import-linter, cython-lint'
 	@echo 'make format    ruff format'
 	@echo 'make models    train, export and check the bundled models again (about half an hour)'
@@ -59,46 +61,57 @@ models: $(DEV)/.installed
 	done
 
 # What the C core and everything beside it must compile under, and the checks of tests/csrc on every core that runs.
-CHECK_FLAGS := $(CORE_FLAGS) -Wall -Wextra -Wshadow -Wpedantic -Werror -I$(CSRC)
+CHECK_FLAGS := $(CORE_FLAGS) -Wall -Wextra -Wshadow -Wpedantic $(WERROR) -I$(CSRC) -DBUILD_FLAGS='"$(CORE_FLAGS)"'
+CHECK_CC := $(CC)
+CHECK_OUT := build/cc
 CHECKS := tests/csrc/harness.c $(wildcard tests/csrc/test_*.c)
 PROBES := GENERIC AVX2 AVX512 NEON
 
 test-c:
 	.ci/need gcc=gcc clang=clang
-	set -e; for cc in gcc clang; do $(MAKE) --no-print-directory check-c CHECK_CC=$$cc CHECK_OUT=build/$$cc CHECK_RUN=; done
+	set -e; for cc in gcc clang; do $(MAKE) --no-print-directory check-c WERROR=-Werror CHECK_CC=$$cc CHECK_OUT=build/$$cc; done
 
 # A machine that is AArch64 itself needs neither the cross compiler nor the emulator.
 test-arm:
 ifeq ($(shell uname -m),aarch64)
-	$(MAKE) --no-print-directory check-c CHECK_CC=$(CC) CHECK_OUT=build/arm CHECK_RUN=
+	$(MAKE) --no-print-directory check-c WERROR=-Werror CHECK_CC=$(CC) CHECK_OUT=build/arm
 else
 	.ci/need aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/lib/libc.a=libc6-dev-arm64-cross \
 	  qemu-aarch64=qemu-user
-	$(MAKE) --no-print-directory check-c CHECK_CC='aarch64-linux-gnu-gcc -static' CHECK_OUT=build/arm \
+	$(MAKE) --no-print-directory check-c WERROR=-Werror CHECK_CC='aarch64-linux-gnu-gcc -static' CHECK_OUT=build/arm \
 	  CHECK_RUN=qemu-aarch64 CHECK_CORES='neon generic'
 endif
 
-# One compiler: CHECK_CC, the emulator in CHECK_RUN, and the cores that must be there in CHECK_CORES.
-check-c:
-	mkdir -p $(CHECK_OUT)
-	set -e; for probe in $(PROBES); do \
-	  $(CHECK_CC) $(CHECK_FLAGS) -DPROBE_$$probe -c bench/roofline_probes.c -o $(CHECK_OUT)/probe_$$probe.o; done
-	$(CHECK_CC) $(CHECK_FLAGS) bench/roofline.c $(PROBES:%=$(CHECK_OUT)/probe_%.o) $(CSRC)/*.c -lm -o $(CHECK_OUT)/roofline
-	$(CHECK_CC) $(CHECK_FLAGS) $(CHECKS) $(CSRC)/*.c -lm -o $(CHECK_OUT)/test_core
+# With one compiler, CHECK_CC: everything in C. Then the checks on the cores in CHECK_CORES, or all that can run, under
+# the emulator in CHECK_RUN if there is one.
+check-c: $(addprefix $(CHECK_OUT)/,roofline instructions test_core)
 	set -e; for core in $(or $(CHECK_CORES),$$($(CHECK_RUN) $(CHECK_OUT)/test_core --list)); do \
 	  $(CHECK_RUN) $(CHECK_OUT)/test_core $$core; done
 
-roofline: build/roofline
-	build/roofline $(ARGS)
+CHECK_PROBES := $(addprefix $(CHECK_OUT)/probe_,$(addsuffix .o,$(PROBES)))
 
-ROOFLINE := $(addprefix build/roofline_,$(addsuffix .o,generic avx2 avx512 neon))
+$(CHECK_PROBES): $(CHECK_OUT)/probe_%.o: bench/roofline_probes.c $(wildcard bench/*.h) $(CORE)
+	mkdir -p $(CHECK_OUT)
+	$(CHECK_CC) $(CHECK_FLAGS) -DPROBE_$* -c $< -o $@
 
-$(ROOFLINE): build/roofline_%.o: bench/roofline_probes.c bench/roofline.h $(CORE)
-	mkdir -p build
-	$(CC) $(CORE_FLAGS) -Wall -Wextra -I$(CSRC) -DPROBE_$(shell echo $* | tr a-z A-Z) -c $< -o $@
+$(CHECK_OUT)/roofline $(CHECK_OUT)/instructions: $(CHECK_OUT)/%: bench/%.c bench/programs.c $(CHECK_PROBES) $(CORE)
+	$(CHECK_CC) $(CHECK_FLAGS) $< bench/programs.c $(CHECK_PROBES) $(CSRC)/*.c -lm -o $@
 
-build/roofline: bench/roofline.c bench/roofline.h $(ROOFLINE) $(CORE)
-	$(CC) $(CORE_FLAGS) -Wall -Wextra -I$(CSRC) -DROOFLINE_FLAGS='"$(CORE_FLAGS)"' $< $(ROOFLINE) $(CSRC)/*.c -lm -o $@
+$(CHECK_OUT)/test_core: $(CHECKS) tests/csrc/harness.h $(CORE)
+	mkdir -p $(CHECK_OUT)
+	$(CHECK_CC) $(CHECK_FLAGS) $(CHECKS) $(CSRC)/*.c -lm -o $@
+
+# Instructions do not depend on how busy a machine is. --record, after a change to the kernels, writes what they are now.
+regress: REGRESS_ARGS :=
+regress-record: REGRESS_ARGS := --record
+regress regress-record:
+	.ci/need gcc=gcc clang=clang valgrind=valgrind
+	set -e; for cc in gcc clang; do \
+	  $(MAKE) --no-print-directory build/$$cc/instructions CHECK_CC=$$cc CHECK_OUT=build/$$cc; \
+	  $(PYTHON) bench/instructions.py build/$$cc/instructions $(REGRESS_ARGS); done
+
+roofline: build/cc/roofline
+	build/cc/roofline $(ARGS)
 
 # TensorFlow, which .venv-dev has, converts the models for LiteRT; nothing else of it runs.
 bench: $(DEV)/.installed $(BENCH)/.installed

@@ -24,6 +24,7 @@
 
 #include "core.h"
 #include "isa.h"
+#include "programs.h"
 #include "roofline.h"
 
 #define ROUND_NS 1e6        /* one measurement; short, so that a median leaves interruptions out */
@@ -34,21 +35,12 @@
 #define LARGEST_READ (4 << 20) /* of a cache: weights are far smaller, and a last level is shared with others */
 #define MEMORY_READ (128 << 20)
 
-#ifndef ROOFLINE_FLAGS
-#define ROOFLINE_FLAGS "unknown flags"
-#endif
-#if defined(__clang__)
-#define COMPILER "clang " __clang_version__
-#else
-#define COMPILER "gcc " __VERSION__
+#ifndef BUILD_FLAGS
+#define BUILD_FLAGS "unknown flags"
 #endif
 #define FORMULA "max(MACs / FMA rate, bytes / bandwidth of where the weights lie) + chain latency"
 
 volatile float roofline_sink;
-
-static const char *const cell_names[CELLS] = {"LSTM", "GRU", "RNN"};
-static const int cell_gates[CELLS] = {4, 3, 1}, cell_bias_rows[CELLS] = {4, 4, 1};
-static const int cell_ops[CELLS] = {EI_OP_LSTM, EI_OP_GRU, EI_OP_RNN};
 
 static const roofline_probes *const all_probes[] = {
 #if EI_X86
@@ -62,33 +54,7 @@ static const roofline_probes *const all_probes[] = {
 };
 #define PROBES ((int)(sizeof all_probes / sizeof all_probes[0]))
 
-typedef struct size {
-    int64_t inputs, hidden;
-} size;
-
 static const size default_sizes[] = {{1, 16}, {1, 32}, {8, 64}, {10, 50}, {16, 128}, {32, 256}, {64, 512}};
-
-static void *memory(size_t bytes)
-{
-    void *p = aligned_alloc(EI_ALIGN, (bytes + EI_ALIGN - 1) / EI_ALIGN * EI_ALIGN);
-    if (p == NULL) {
-        fprintf(stderr, "roofline: no memory for %zu bytes\n", bytes);
-        exit(1);
-    }
-    return p;
-}
-
-/* Small normal numbers: nothing saturates or becomes subnormal. */
-static void *filled(size_t bytes)
-{
-    float *p = memory(bytes);
-    uint32_t seed = 12345;
-    for (size_t k = 0; k < bytes / sizeof(float); k++) {
-        seed = seed * 1664525u + 1013904223u;
-        p[k] = (float)((int32_t)(seed >> 8) - (1 << 23)) / (1 << 26);
-    }
-    return p;
-}
 
 static double now_ns(void)
 {
@@ -176,7 +142,7 @@ static int find_levels(int core, level *levels)
     levels[count++] = (level){.name = "memory", .bytes = INT64_MAX, .read_floats = MEMORY_READ / 4};
     for (int k = 0; k < count; k++) {
         levels[k].read_floats -= levels[k].read_floats % ROOFLINE_READ;
-        levels[k].data = filled((size_t)levels[k].read_floats * sizeof(float));
+        levels[k].data = random_floats((size_t)levels[k].read_floats * sizeof(float));
     }
     return count;
 }
@@ -214,69 +180,6 @@ static int pin(int core)
 #endif
 }
 
-/* --- a step of the core: cell, then Dense(1) -------------------------------------------------------------------- */
-
-enum { WEIGHTS, ARENA, STATE_IN, STATE_OUT, X, Y, BASES };
-
-typedef struct program {
-    const ei_core *core;
-    ei_instr code[2];
-    char *bases[BASES];
-} program;
-
-static int64_t padded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
-/* The weights' values are of no account here, so neither is the order in which they are packed. */
-static program new_program(const ei_core *core, int cell, size s)
-{
-    const int64_t lanes = core->lanes, hidden = padded(s.hidden, 64);
-    const int64_t row = hidden * (int64_t)sizeof(float);
-    const int64_t rows = cell_bias_rows[cell] + cell_gates[cell] * (s.inputs + s.hidden);
-    const int64_t dense = padded(s.hidden, lanes) * rows * (int64_t)sizeof(float);
-    program p = {.core = core};
-    p.bases[WEIGHTS] = filled((size_t)(padded(dense, EI_ALIGN) + (1 + hidden) * EI_ALIGN));
-    p.bases[ARENA] = filled((size_t)((EI_SCRATCH_ROWS + 1) * row));
-    p.bases[STATE_IN] = filled((size_t)(2 * row));
-    p.bases[STATE_OUT] = filled((size_t)(2 * row));
-    p.bases[X] = filled((size_t)s.inputs * sizeof(float));
-    p.bases[Y] = filled(sizeof(float));
-    for (int k = 0; k < 2; k++) {
-        ei_instr *instr = &p.code[k];
-        memset(instr, 0, sizeof *instr);
-        for (int i = 0; i < EI_INS; i++)
-            instr->in_base[i] = EI_NO_BASE;
-        for (int i = 0; i < EI_OUTS; i++)
-            instr->out_base[i] = EI_NO_BASE;
-    }
-    ei_instr *recurrent = &p.code[0], *head = &p.code[1];
-    recurrent->op = cell_ops[cell];
-    recurrent->act[0] = cell == CELL_RNN ? EI_ACT_TANH : EI_ACT_SIGMOID;
-    recurrent->act[1] = recurrent->act[2] = EI_ACT_TANH;
-    memcpy(recurrent->dim, (int64_t[]){1, 1, s.inputs, s.hidden, 1, 0, 0, 1}, 8 * sizeof(int64_t));
-    memcpy(recurrent->in_base, (int32_t[]){X, WEIGHTS, STATE_IN, EI_NO_BASE, ARENA}, sizeof recurrent->in_base);
-    memcpy(recurrent->out_base, (int32_t[]){ARENA, STATE_OUT, EI_NO_BASE}, sizeof recurrent->out_base);
-    if (cell == CELL_LSTM) {
-        recurrent->in_base[3] = STATE_IN;
-        recurrent->out_base[2] = STATE_OUT;
-        recurrent->in[3] = recurrent->out[2] = row;
-    }
-    recurrent->out[0] = EI_SCRATCH_ROWS * row;
-    head->op = EI_OP_DENSE;
-    memcpy(head->dim, (int64_t[]){1, s.hidden, 1}, 3 * sizeof(int64_t));
-    head->in_base[0] = ARENA;
-    head->in[0] = EI_SCRATCH_ROWS * row;
-    head->in_base[1] = WEIGHTS;
-    head->in[1] = padded(dense, EI_ALIGN);
-    head->out_base[0] = Y;
-    return p;
-}
-
-static void free_program(program *p)
-{
-    for (int k = 0; k < BASES; k++)
-        free(p->bases[k]);
-}
-
 /* --- measuring -------------------------------------------------------------------------------------------------- */
 
 enum { FMA, READ, CHAIN, STEP };
@@ -302,13 +205,7 @@ static double perform(measurement *m, int64_t times)
     if (m->kind == CHAIN) {
         m->probes->chain(m->cell, times);
     } else {
-        const ei_step layout = {STATE_IN, STATE_OUT, X, Y, 0, 0};
-        size_t failed_step, failed;
-        program *p = &m->program;
-        if (ei_run_steps(p->core, p->code, 2, p->bases, &layout, (size_t)times, &failed_step, &failed) != EI_OK) {
-            fprintf(stderr, "roofline: the core refused instruction %zu\n", failed);
-            exit(1);
-        }
+        run_program(&m->program, times);
     }
     return (double)times;
 }
@@ -514,7 +411,7 @@ int main(int argc, char **argv)
     const int level_count = find_levels(core < 0 ? 0 : core, levels);
     printf(o.json ? "{\"cpu\": \"%s\", \"compiler\": \"%s\", \"flags\": \"%s\", \"core\": %d, \"rounds\": %d, "
                   : "%s; %s; %s; core %d; medians of %d rounds; ",
-           cpu_model(), COMPILER, ROOFLINE_FLAGS, core, o.rounds);
+           cpu_model(), COMPILER, BUILD_FLAGS, core, o.rounds);
     if (o.json)
         printf("\"formula\": \"%s\", \"cache_bytes\": {", FORMULA);
     for (int k = 0; k + 1 < level_count; k++)

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-enum { CELL_LSTM, CELL_GRU, CELL_RNN, CELLS };
+#include "programs.h" /* the cells */
 
 typedef struct roofline_probes {
     const char *name;

@@ -13,7 +13,7 @@ import pytest
 from edgeinfer.kernels import native
 
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAM = ROOT / "build" / "roofline"
+PROGRAM = ROOT / "build" / "cc" / "roofline"
 # The JSON has six digits.
 PRINTED = 1e-4
 SIZES = {(3, 17), (64, 512)}
@@ -23,7 +23,7 @@ SIZES = {(3, 17), (64, 512)}
 def report() -> dict[str, Any]:
     if shutil.which("make") is None or shutil.which("cc") is None:
         pytest.skip("there is no make or no C compiler")
-    built = subprocess.run(["make", "build/roofline"], cwd=ROOT, capture_output=True, text=True)
+    built = subprocess.run(["make", "build/cc/roofline"], cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     assert "warning" not in built.stderr
     arguments = ["--json", "--rounds", "3", *(f"{inputs},{hidden}" for inputs, hidden in SIZES)]
