@@ -91,19 +91,22 @@ static EI_NOINLINE double fma_rounds(int64_t rounds)
     return 12.0 * WIDE_LANES * (double)rounds;
 }
 
-static EI_NOINLINE double read_passes(const float *p, int64_t floats, int64_t passes, int to_and_fro)
+/* Two halves of ROOFLINE_READ side by side: the fastest order of reading found on AVX-512 and no worse elsewhere. */
+static EI_NOINLINE double read_passes(const float *p, int64_t floats, int64_t passes, int64_t piece)
 {
     const wide zero = wide_set1(0.0f);
     wide a = zero, b = zero, c = zero, d = zero, e = zero, f = zero, g = zero, h = zero;
     for (int64_t pass = 0; pass < passes; pass++)
-        for (int64_t k = 0; k < floats; k += ROOFLINE_READ) {
-            const float *at = p + (to_and_fro && pass % 2 ? floats - ROOFLINE_READ - k : k);
-            for (const float *w = at; w < at + ROOFLINE_READ; w += 8 * WIDE_LANES) {
-                a = wide_add(a, wide_load(w)), b = wide_add(b, wide_load(w + WIDE_LANES));
-                c = wide_add(c, wide_load(w + 2 * WIDE_LANES)), d = wide_add(d, wide_load(w + 3 * WIDE_LANES));
-                e = wide_add(e, wide_load(w + 4 * WIDE_LANES)), f = wide_add(f, wide_load(w + 5 * WIDE_LANES));
-                g = wide_add(g, wide_load(w + 6 * WIDE_LANES)), h = wide_add(h, wide_load(w + 7 * WIDE_LANES));
-            }
+        for (int64_t k = 0; k < floats; k += piece) {
+            const float *at = p + (piece < floats && pass % 2 ? floats - piece - k : k);
+            for (const float *end = at + piece; at < end; at += ROOFLINE_READ)
+                for (const float *v = at, *w = at + ROOFLINE_READ / 2; v < at + ROOFLINE_READ / 2;
+                     v += 4 * WIDE_LANES, w += 4 * WIDE_LANES) {
+                    a = wide_add(a, wide_load(v)), b = wide_add(b, wide_load(v + WIDE_LANES));
+                    c = wide_add(c, wide_load(v + 2 * WIDE_LANES)), d = wide_add(d, wide_load(v + 3 * WIDE_LANES));
+                    e = wide_add(e, wide_load(w)), f = wide_add(f, wide_load(w + WIDE_LANES));
+                    g = wide_add(g, wide_load(w + 2 * WIDE_LANES)), h = wide_add(h, wide_load(w + 3 * WIDE_LANES));
+                }
         }
     keep(wide_add(wide_add(wide_add(a, b), wide_add(c, d)), wide_add(wide_add(e, f), wide_add(g, h))));
     return (double)floats * sizeof(float) * (double)passes;
