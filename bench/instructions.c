@@ -26,8 +26,9 @@ static const struct {
     int cell;
     size size;
 } cases[] = {
-    {CELL_LSTM, {1, 16}}, {CELL_LSTM, {8, 64}}, {CELL_LSTM, {10, 50}}, {CELL_GRU, {1, 16}},     {CELL_GRU, {8, 64}},
-    {CELL_GRU, {10, 50}}, {CELL_RNN, {1, 16}},  {CELL_RNN, {8, 64}},   {DENSE_ALONE, {64, 64}}, {DENSE_ALONE, {50, 3}},
+    {CELL_LSTM, {1, 16}},    {CELL_LSTM, {8, 64}},   {CELL_LSTM, {10, 50}}, {CELL_GRU, {1, 16}},
+    {CELL_GRU, {8, 64}},     {CELL_GRU, {10, 50}},   {CELL_RNN, {1, 16}},   {CELL_RNN, {8, 64}},
+    {DENSE_ALONE, {64, 64}}, {DENSE_ALONE, {50, 3}},
 };
 #define CASES ((int)(sizeof cases / sizeof cases[0]))
 

@@ -28,11 +28,11 @@
 #include "programs.h"
 #include "roofline.h"
 
-#define ROUND_NS 1e6        /* one measurement; short, so that a median leaves interruptions out */
+#define ROUND_NS 1e6 /* one measurement; short, so that a median leaves interruptions out */
 #define DEFAULT_ROUNDS 31
 #define MAX_ROUNDS 1001
 #define MAX_SIZES 64
-#define LEVEL_SHARE 0.75    /* of a level, so that what else is in it does not push the reader's own lines out */
+#define LEVEL_SHARE 0.75       /* of a level, so that what else is in it does not push the reader's own lines out */
 #define LARGEST_READ (4 << 20) /* of a cache: weights are far smaller, and a last level is shared with others */
 #define MEMORY_READ (128 << 20)
 /* Floats in which weights that L1 cannot hold are walked to and fro. Which is faster depends on the size, the vectors
@@ -251,7 +251,7 @@ typedef struct row {
     int cell;
     size size;
     int64_t macs, bytes;
-    const char *level; /* that the weights fit into */
+    const char *level;        /* that the weights fit into */
     struct measurement *read; /* L1's, or the first of PIECES */
     double macs_ns, bytes_ns, chain_ns, floor_ns, step_ns;
 } row;
@@ -308,16 +308,18 @@ static void run(const options *o, const roofline_probes *probes, const level *le
 {
     const ei_core *core = ei_core_find(probes->name);
     const int rows = CELLS * o->count;
-    measurement *all = calloc((size_t)(1 + level_count + CELLS + (1 + PIECES) * rows), sizeof *all), *fma = all, *reads = fma + 1,
-                *chains = reads + level_count, *steps = chains + CELLS, *end = steps + rows;
+    measurement *all = calloc((size_t)(1 + level_count + CELLS + (1 + PIECES) * rows), sizeof *all), *fma = all,
+                *reads = fma + 1, *chains = reads + level_count, *steps = chains + CELLS, *end = steps + rows;
     row *table = calloc((size_t)rows, sizeof *table);
     if (all == NULL || table == NULL)
         exit(1);
     *fma = (measurement){.kind = FMA, .probes = probes};
     for (int k = 0; k < level_count; k++)
-        reads[k] = (measurement){
-            .kind = READ, .probes = probes, .data = levels[k].data, .floats = levels[k].read_floats,
-            .piece = levels[k].read_floats};
+        reads[k] = (measurement){.kind = READ,
+                                 .probes = probes,
+                                 .data = levels[k].data,
+                                 .floats = levels[k].read_floats,
+                                 .piece = levels[k].read_floats};
     for (int cell = 0; cell < CELLS; cell++)
         chains[cell] = (measurement){.kind = CHAIN, .probes = probes, .cell = cell};
     for (int k = 0; k < rows; k++) {
@@ -330,7 +332,8 @@ static void run(const options *o, const roofline_probes *probes, const level *le
         const float *weights = (const float *)(const void *)steps[k].program.bases[WEIGHTS];
         for (int i = 0; i < PIECES; i++) {
             const int64_t floats = table[k].bytes / (int64_t)sizeof(float) / pieces[i] * pieces[i];
-            *end++ = (measurement){.kind = READ, .probes = probes, .data = weights, .floats = floats, .piece = pieces[i]};
+            *end++ =
+                (measurement){.kind = READ, .probes = probes, .data = weights, .floats = floats, .piece = pieces[i]};
         }
     }
     for (measurement *m = all; m < end; m++)
@@ -371,8 +374,10 @@ static void run(const options *o, const roofline_probes *probes, const level *le
 
 static void usage(const char *problem, const char *what)
 {
-    fprintf(stderr, "roofline: %s%s\nusage: roofline [--json] [--isa NAME] [--core N] [--rounds N] [INPUT,HIDDEN ...]"
-                    "\n", problem, what);
+    fprintf(stderr,
+            "roofline: %s%s\nusage: roofline [--json] [--isa NAME] [--core N] [--rounds N] [INPUT,HIDDEN ...]"
+            "\n",
+            problem, what);
     exit(2);
 }
 

@@ -72,14 +72,12 @@ static const ei_core *const ei_cores[] = {
 
 static const char *const ei_names[] = {
 #if EI_X86
-    "avx512",
-    "avx2",
+    "avx512",  "avx2",
 #endif
 #if EI_AARCH64
     "neon",
 #endif
-    "generic",
-    NULL,
+    "generic", NULL,
 };
 
 const char *const *ei_core_names(void) { return ei_names; }
