@@ -236,7 +236,29 @@ def _size(data: dict[str, Any], name: str) -> str:
 
 
 def _roofline(data: dict[str, Any]) -> str:
-    return str(data["roofline"])
+    found = data["roofline"]
+    blocks = [f"floor = {found['formula']}, measured by `make roofline`; the step is the C core's own, without Python."]
+    for isa in found["isas"]:
+        reads = ", ".join(f"{level} {rate:.0f}" for level, rate in isa["bytes_per_ns"].items())
+        context = (
+            f"<sub>{data['environment']['commit']} · {found['cpu']} · core {found['core']}, 1 thread · "
+            f"{found['compiler']} {found['flags']} · `build/roofline --json`</sub>\n\n"
+        )
+        headers = ("", "input, hidden", "KiB", "level", "MACs", "bytes", "chain", "floor", "step", "step / floor")
+        rows = [
+            (
+                step["cell"],
+                f"{step['input']},{step['hidden']}",
+                f"{step['bytes'] / 1024:.1f}",
+                step["level"],
+                *(show_ns(step[f"{part}_ns"]) for part in ("macs", "bytes", "chain", "floor", "step")),
+                f"{step['step_over_floor']:.2f}",
+            )
+            for step in isa["steps"]
+        ]
+        rates = f"{isa['isa']}: {isa['macs_per_ns']:.0f} MACs/ns; reads {reads} bytes/ns"
+        blocks.append(f"{rates}\n\n{context}{_table(headers, rows, right=True)}")
+    return "\n\n".join(blocks)
 
 
 def _left_out(data: dict[str, Any]) -> str:
