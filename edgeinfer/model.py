@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .backends import Backend, Session, choose
-from .backends.base import Converter, StateLayout, WindowEngine, into_record, record_shape
+from .backends.base import Converter, Parts, StateLayout, WindowEngine, into_record, record_shape
 from .digest import sha256_of
 from .errors import InputError, ModelFormatError, ModelLoadError, StreamError
 from .graph import Prepared, State, ValueInfo, macs, window_axis
@@ -194,6 +194,21 @@ class Model:
             return Stream(self._window_core(window), self.sha256, scalar)
         raise StreamError(f"mode: expected 'stream' or 'window', got {mode!r}")
 
+    def parts(self, xs: Any, whole: bool = False) -> Parts:
+        """What one step on ``xs`` (as Stream.step takes it) consists of, from zero states: `edgeinfer profile`.
+
+        whole: a run over xs [T, …] instead. Raises InputError and StreamError as steps and windows do, and
+        ModelLoadError on a backend that cannot be taken apart.
+        """
+        if not whole:
+            self._step_core()  # raises where there is no step
+            item = self._prepared.step.input_shape if self._prepared and self._prepared.step else (None,)
+            return self._backend.step_parts(Converter(self.inputs[0], item, self._reject).checked(xs))
+        info, axis = self._windowed()
+        features = tuple(d for i, d in enumerate(info.shape) if i not in (0, 1, axis))
+        items = Converter(info, features, self._reject).checked(xs, many=True)
+        return self._backend.parts(self._arrays({info.name: items[None] if axis else items[:, None]}))
+
     def describe(self) -> dict[str, Any]:
         """What `edgeinfer info` shows, ready for JSON."""
         prepared = self._prepared
@@ -286,8 +301,8 @@ class Model:
         record = record_shape(shapes)
         return StepCore(lambda: self._backend.stepper(convert, layout, record), layout, outputs)
 
-    def _window_core(self, length: int | None) -> WindowCore:
-        spec_window = self.spec.window if self.spec else None
+    def _windowed(self) -> tuple[ValueInfo, int]:
+        """The input that a window goes over, and its time axis. Raises StreamError where there is none."""
         if len(self.inputs) != 1:
             raise StreamError(f"a window goes over one input, the model has {[i.name for i in self.inputs]}")
         if not self.outputs:
@@ -299,6 +314,11 @@ class Model:
             axis = found.time_axis if found.streams else window_axis(self._prepared.graph, info)
         if len(info.shape) <= axis:
             raise StreamError(f'input "{info.name}" {list(info.shape)} has no time axis to take a window of')
+        return info, axis
+
+    def _window_core(self, length: int | None) -> WindowCore:
+        spec_window = self.spec.window if self.spec else None
+        info, axis = self._windowed()
         fixed = info.shape[axis]
         if length is None:
             length = spec_window.length if spec_window else fixed if isinstance(fixed, int) else None

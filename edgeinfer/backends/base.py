@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -57,6 +57,24 @@ class Session(Protocol):
         ...
 
 
+class Part(NamedTuple):
+    """One piece of a run: ``run(times)`` does it over and over, on what the pieces before it left."""
+
+    node: str
+    op: str
+    kernel: str
+    macs: int
+    bytes: int
+    run: Callable[[int], None]
+
+
+class Parts(NamedTuple):
+    """The pieces of a run in their order, and ``run(times)``, which does all of them as the backend does."""
+
+    parts: tuple[Part, ...]
+    run: Callable[[int], None]
+
+
 class StepEngine(Protocol):
     """One stream's step and state. Several outputs come as one flat record, in the model's order."""
 
@@ -92,6 +110,14 @@ class Backend(Protocol):
 
     def placement(self) -> dict[str, str]:
         """Which code runs each node: native, numpy or onnxruntime."""
+        ...
+
+    def step_parts(self, x: np.ndarray) -> Parts:
+        """What a step consists of, its states at zero; x: one item, C-contiguous and of the model's dtype."""
+        ...
+
+    def parts(self, feeds: Mapping[str, np.ndarray]) -> Parts:
+        """What a run over whole inputs consists of; feeds as Session.run takes them."""
         ...
 
 

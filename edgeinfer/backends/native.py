@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError, ModelLimitError, ModelLoadError
-from ..graph import BoundGraph, Prepared, Value, bind, fuse
+from ..graph import BoundGraph, Prepared, StepGraph, Value, bind, fuse, node_bytes, node_macs
 from ..kernels.native import Call, Program, Stepper, core_lanes, core_names
 from ..kernels.native import Window as NativeWindow
 from ..plan import (
     ARENA,
     FIRST_IO,
+    KERNEL_NAMES,
     STATE_IN,
     STATE_OUT,
     WEIGHTS,
@@ -28,7 +30,7 @@ from ..plan import (
     lower,
 )
 from ..spec import Window
-from .base import Converter, StateLayout, check_out, into_record
+from .base import Converter, Part, Parts, StateLayout, check_out, into_record
 
 ISA_VARIABLE = "EDGEINFER_ISA"
 _MAX_IO = 56
@@ -90,6 +92,45 @@ class NativeBackend:
         numpy_nodes = (self._step_plan or self._smallest_plan()).numpy_nodes
         return {node.name: "numpy" if node.name in numpy_nodes else "native" for node in self._prepared.graph.nodes}
 
+    def step_parts(self, x: np.ndarray) -> Parts:
+        step, plan = self._prepared.step, self._step_plan
+        assert step is not None and plan is not None
+        states = aligned_empty(self._states.nbytes)
+        states[:] = self._states.initial()
+        after = aligned_empty(self._states.nbytes)
+        y = np.empty(plan.base_bytes[FIRST_IO + 1] // 4, np.float32)
+        return self._parts(plan, self._bind_step(step), (states, after, x, y))
+
+    def parts(self, feeds: Mapping[str, np.ndarray]) -> Parts:
+        bound = bind(self._graph, {name: array.shape for name, array in feeds.items()})
+        values = (bound.values[info.name] for info in self.outputs)
+        outputs = [np.empty(value.shape, value.dtype) for value in values]
+        ins = [feeds[info.name] for info in self.inputs]
+        return self._parts(self._plan(bound), bound, (None, None, *ins, *outputs))
+
+    def _parts(self, plan: Plan, bound: BoundGraph, buffers: tuple[np.ndarray | None, ...]) -> Parts:
+        """buffers: one array per base from the states on."""
+        program = _program(plan, self.isa)
+        memory = (aligned_empty(plan.base_bytes[ARENA]), *buffers)
+        nodes = {item.node.name: item for item in bound.nodes}
+        parts = []
+
+        def add(name: str, kernel: str, run: Callable[[int], None]) -> None:
+            item = nodes.get(name)  # a copy to where an output goes is no node's
+            op = "copy" if item is None else item.node.op_type.rpartition(".")[2]
+            costs = (0, 0) if item is None else (node_macs(bound, item), node_bytes(bound, item))
+            parts.append(Part(name, op, kernel, *costs, run))
+
+        for segment in plan.segments:
+            for i in range(segment.start, segment.stop):
+                kernel = KERNEL_NAMES[int(plan.records[i]["op"])]
+                add(plan.nodes[i], kernel, partial(program.run, i, i + 1, memory))
+            if segment.call is not None:
+                add(segment.call.node, "numpy", partial(_repeat, partial(_call, segment.call, plan, memory)))
+        if plan.all_native:
+            return Parts(tuple(parts), partial(program.run, 0, len(plan.nodes), memory))
+        return Parts(tuple(parts), partial(_repeat, partial(_Runner(program, plan).run, memory)))
+
     def _plan(self, bound: BoundGraph) -> Plan:
         """The plan of the whole graph, every input and output in a base of its own."""
         names = [info.name for info in self.inputs]
@@ -108,8 +149,7 @@ class NativeBackend:
         step = self._prepared.step
         if step is None or any(info.dtype != np.float32 for info in step.outputs):
             return None
-        shapes = {info.name: step.bound.values[info.name].shape for info in step.bound.graph.inputs}
-        bound = bind(fuse(step.bound.graph), shapes)
+        bound = self._bind_step(step)
         inputs = {step.input.name: Placement(FIRST_IO)}
         outputs = {}
         offset = 0
@@ -120,6 +160,10 @@ class NativeBackend:
             inputs[state.input] = Placement(STATE_IN, offset)
             outputs[state.output] = Placement(STATE_OUT, offset)
         return lower(bound, self._lanes, self._weights, inputs, outputs)
+
+    def _bind_step(self, step: StepGraph) -> BoundGraph:
+        shapes = {info.name: step.bound.values[info.name].shape for info in step.bound.graph.inputs}
+        return bind(fuse(step.bound.graph), shapes)
 
 
 def _program(plan: Plan, isa: str) -> Program:
@@ -160,6 +204,11 @@ def _call(call: NumpyCall, plan: Plan, buffers: tuple[np.ndarray | None, ...]) -
     for view, result in zip(call.outs, outs, strict=False):
         if view is not None:
             array(view)[...] = result
+
+
+def _repeat(call: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        call()
 
 
 class NativeSession:

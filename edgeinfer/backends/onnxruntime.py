@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from ..errors import InputError, ModelFormatError, StreamError
+from ..errors import InputError, ModelFormatError, ModelLoadError, StreamError
 from ..graph import State, ValueInfo
-from .base import Converter, StateLayout, check_out, into_record
+from .base import Converter, Parts, StateLayout, check_out, into_record
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -94,6 +94,12 @@ class OnnxRuntimeBackend:
     def placement(self) -> dict[str, str]:
         return {}
 
+    def step_parts(self, x: np.ndarray) -> Parts:
+        raise _not_in_parts()
+
+    def parts(self, feeds: Mapping[str, np.ndarray]) -> Parts:
+        raise _not_in_parts()
+
 
 class OnnxRuntimeStepper:
     """One run per step: the state tensors go in and come out."""
@@ -140,6 +146,13 @@ class OnnxRuntimeStepper:
 
     def set_state(self, state: np.ndarray) -> None:
         self._states = {name: view.copy() for name, view in self._layout.views(state).items()}
+
+
+def _not_in_parts() -> ModelLoadError:
+    return ModelLoadError(
+        "backend onnxruntime runs a model as a whole, not node by node; ONNX Runtime has a profiler of its own "
+        "(SessionOptions.enable_profiling)"
+    )
 
 
 def _info(item: Any) -> ValueInfo:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
-from ..graph import BoundGraph, Prepared, StepGraph, bind
-from .base import Converter, StateLayout, check_out, into_record
+from ..graph import BoundGraph, Prepared, StepGraph, bind, node_bytes, node_macs
+from .base import Converter, Part, Parts, StateLayout, check_out, into_record
 
 
 class ReferenceBackend:
@@ -32,6 +33,16 @@ class ReferenceBackend:
 
     def placement(self) -> dict[str, str]:
         return {node.name: "numpy" for node in self._prepared.graph.nodes}
+
+    def step_parts(self, x: np.ndarray) -> Parts:
+        step = self._prepared.step
+        assert step is not None
+        shape = step.bound.values[step.input.name].shape
+        states = {state.input: state.initial for state in step.states}
+        return ReferenceSession(step.bound).parts({step.input.name: x.reshape(shape), **states})
+
+    def parts(self, feeds: Mapping[str, np.ndarray]) -> Parts:
+        return self.session({name: array.shape for name, array in feeds.items()}).parts(feeds)
 
 
 class ReferenceSession:
@@ -61,9 +72,29 @@ class ReferenceSession:
     def window(self, *_: object) -> None:
         return None
 
+    def parts(self, feeds: Mapping[str, np.ndarray]) -> Parts:
+        """Each node on what the nodes before it give for ``feeds``."""
+        arrays: dict[str, np.ndarray] = dict(feeds)
+        parts = []
+        for item in self._bound.nodes:
+            node, twin = item.node, item.op.twin
+            ins = tuple(None if not name else self._value(name, arrays) for name in node.inputs)
+            with np.errstate(all="ignore"):
+                arrays.update(zip(node.outputs, twin(node.attributes, *ins), strict=False))
+            run = partial(_repeat, partial(twin, node.attributes, *ins))
+            costs = node_macs(self._bound, item), node_bytes(self._bound, item)
+            parts.append(Part(node.name, node.op_type, "numpy", *costs, run))
+        return Parts(tuple(parts), partial(_repeat, partial(self.run, feeds)))
+
     def _value(self, name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         data = self._bound.values[name].data
         return arrays[name] if data is None else data
+
+
+def _repeat(call: Callable[[], object], times: int) -> None:
+    with np.errstate(all="ignore"):
+        for _ in range(times):
+            call()
 
 
 class ReferenceStepper:

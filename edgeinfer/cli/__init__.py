@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from .. import __version__
 from ..errors import EdgeInferError
-from . import bench, demo, info, run, verify
+from . import bench, demo, info, profile, run, verify
 from .output import discard_output, visible
 
 ENTRY_POINTS = "edgeinfer.commands"
-_OWN = (run, info, verify, bench, demo)
+_OWN = (run, info, verify, bench, profile, demo)
 _ADDED = {
     "export": "turn a Keras model into an ONNX file (needs edgeinfer[export])",
     "train": "train a model by one of the recipes (needs edgeinfer[train])",

@@ -7,7 +7,7 @@ from .bind import BoundGraph, BoundNode, bind
 from .fuse import fuse
 from .ir import Graph, Node, Small, Value, ValueInfo
 from .ops import LAST
-from .prepare import Prepared, StepGraph, macs, prepare
+from .prepare import Prepared, StepGraph, macs, node_bytes, node_macs, prepare
 from .states import State
 from .streamability import Streamability, window_axis
 
@@ -27,6 +27,8 @@ __all__ = [
     "bind",
     "fuse",
     "macs",
+    "node_bytes",
+    "node_macs",
     "prepare",
     "window_axis",
 ]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..errors import ModelFormatError
 from ..limits import STRICT, Policy
 from ..onnx_file import ModelProto
-from .bind import BoundGraph, bind, fold
+from .bind import BoundGraph, BoundNode, bind, fold
 from .ir import Graph, ValueInfo
 from .load import build_graph
 from .ops import LAST
@@ -104,14 +104,28 @@ def _one_step(shape: tuple[int, ...], time: int) -> tuple[int, ...]:
 
 def macs(bound: BoundGraph) -> int:
     """Multiply-accumulate operations of one run: recurrent nodes and matrix products."""
-    total = 0
-    for item in bound.nodes:
-        node = item.node
-        if node.op_type in GATES:
-            steps, batch, features = bound.values[node.inputs[0]].shape
-            directions, rows, hidden = bound.values[node.inputs[2]].shape
-            total += steps * batch * directions * rows * (features + hidden)
-        elif node.op_type in ("MatMul", "Gemm", "edgeinfer.Dense"):
-            inner = bound.values[node.inputs[1]].shape[0 if not node.attributes.get("transB") else 1]
-            total += math.prod(bound.values[node.outputs[0]].shape) * inner
-    return total
+    return sum(node_macs(bound, item) for item in bound.nodes)
+
+
+def node_macs(bound: BoundGraph, item: BoundNode) -> int:
+    """Those of one node."""
+    node = item.node
+    if node.op_type in GATES:
+        steps, batch, features = bound.values[node.inputs[0]].shape
+        directions, rows, hidden = bound.values[node.inputs[2]].shape
+        return steps * batch * directions * rows * (features + hidden)
+    if node.op_type in ("MatMul", "Gemm", "edgeinfer.Dense"):
+        inner = bound.values[node.inputs[1]].shape[0 if not node.attributes.get("transB") else 1]
+        return math.prod(bound.values[node.outputs[0]].shape) * inner
+    return 0
+
+
+def node_bytes(bound: BoundGraph, item: BoundNode) -> int:
+    """Bytes of a node's inputs and outputs, weights as the file stores them; of a table, the rows that are read."""
+    node, total = item.node, 0
+    for index, name in enumerate((*node.inputs, *node.outputs)):
+        if not name or (node.op_type == "Gather" and index == 0):
+            continue
+        small = bound.graph.small.get(name)
+        total += bound.values[name].nbytes if small is None else small.values.nbytes
+    return total + (bound.values[node.outputs[0]].nbytes if node.op_type == "Gather" else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .instructions import KERNEL_NAMES
 from .lower import lower
 from .memory import ARENA, FIRST_IO, STATE_IN, STATE_OUT, WEIGHTS, Placement, Pool, aligned_empty
 from .plan import NumpyCall, Plan, Segment, View
@@ -9,6 +10,7 @@ from .plan import NumpyCall, Plan, Segment, View
 __all__ = [
     "ARENA",
     "FIRST_IO",
+    "KERNEL_NAMES",
     "STATE_IN",
     "STATE_OUT",
     "WEIGHTS",

@@ -16,6 +16,10 @@ STEPS_AHEAD = 8
 NO_BASE = -1
 
 LSTM, GRU, RNN, DENSE, GATHER, UNARY, BINARY, SOFTMAX, COPY, CAST = range(1, 11)
+#: What `edgeinfer profile` calls them.
+KERNEL_NAMES = dict(
+    enumerate(("lstm", "gru", "rnn", "dense", "gather", "unary", "binary", "softmax", "copy", "cast"), LSTM)
+)
 
 ACTIVATIONS = {
     "Identity": 0,

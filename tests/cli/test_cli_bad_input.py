@@ -197,7 +197,7 @@ def test_a_file_of_no_texts_is_refused(command: Command, files: Path, tmp_path: 
     )
 
 
-@pytest.mark.parametrize("arguments", [("info",), ("verify",), ("bench",), ("run", "--values", "1,2")])
+@pytest.mark.parametrize("arguments", [("info",), ("verify",), ("bench",), ("profile",), ("run", "--values", "1,2")])
 def test_a_missing_model_file_is_named(command: Command, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     message = refused(command, arguments[0], tmp_path / "gone.onnx", *arguments[1:])
     assert "gone.onnx" in message and "No such file" in message

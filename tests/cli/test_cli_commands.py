@@ -28,7 +28,7 @@ def test_the_version_is_the_packages(command: Command) -> None:
     assert (result.status, result.out) == (0, f"edgeinfer {edgeinfer.__version__}\n")
 
 
-@pytest.mark.parametrize("name", ["run", "info", "verify", "bench", "demo"])
+@pytest.mark.parametrize("name", ["run", "info", "verify", "bench", "profile", "demo"])
 def test_every_command_teaches_with_an_example(command: Command, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     result = command(name, "--help")
