@@ -114,8 +114,8 @@ roofline: build/cc/roofline
 	build/cc/roofline $(ARGS)
 
 # TensorFlow, which .venv-dev has, converts the models for LiteRT; nothing else of it runs.
-bench: $(DEV)/.installed $(BENCH)/.installed build/roofline
-	build/roofline --json > build/roofline.json
+bench: $(DEV)/.installed $(BENCH)/.installed build/cc/roofline
+	build/cc/roofline --json > build/roofline.json
 	$(BENCH)/bin/python -m bench --prepare
 	$(DEV)/bin/python -m bench.tflite build/bench
 	$(BENCH)/bin/python -m bench --write docs/benchmarks.md
