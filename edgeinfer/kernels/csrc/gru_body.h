@@ -1,6 +1,9 @@
 /* GRU: z, r = act0(gates), n = act1(gate), h = (1 - z)*n + z*h. */
 
-EI_INLINE vf ei_gru_mix(vf z, vf n, vf h) { return vf_fma(z, h, vf_mul(vf_sub(vf_set1(1.0f), z), n)); }
+EI_INLINE vf ei_gru_mix(vf z, vf n, vf h)
+{
+    return vf_fma(z, ei_flushed(h), vf_mul(vf_sub(vf_set1(1.0f), z), n));
+}
 
 /* --- linear_before_reset: n = act1(Wb + x W + r (Rb + h R)) ----------------------------------------------------- */
 

@@ -9,7 +9,7 @@ EI_INLINE ei_groups ei_lstm_groups(int64_t inputs, int64_t hidden)
 EI_INLINE void ei_lstm_units(const ei_instr *instr, int standard, ei_sums s, const ei_one *one, int64_t unit,
                              int64_t n)
 {
-    vf cell = ei_units_load(one->c + unit, n), h;
+    vf cell = ei_flushed(ei_units_load(one->c + unit, n)), h;
     if (standard) {
         /* sigmoid(i) tanh(g) and sigmoid(o) tanh(c) each with one division. A product of denominators that
          * overflows makes the quotient 0, as it should be. */

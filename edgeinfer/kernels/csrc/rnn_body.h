@@ -9,13 +9,13 @@ EI_INLINE void ei_rnn_group(const ei_instr *instr, ei_group group, ei_h_out out,
 {
     group.bias_vectors = vectors;
     const ei_sums s = ei_group_sums(group, vectors);
-    ei_h_store(out, unit, ei_activate(instr, 0, s.a), n);
+    ei_h_store(out, unit, ei_flushed(ei_activate(instr, 0, s.a)), n);
     if (vectors > 1)
-        ei_h_store(out, unit + EI_LANES, ei_activate(instr, 0, s.b), n - EI_LANES);
+        ei_h_store(out, unit + EI_LANES, ei_flushed(ei_activate(instr, 0, s.b)), n - EI_LANES);
     if (vectors > 2)
-        ei_h_store(out, unit + 2 * EI_LANES, ei_activate(instr, 0, s.c), n - 2 * EI_LANES);
+        ei_h_store(out, unit + 2 * EI_LANES, ei_flushed(ei_activate(instr, 0, s.c)), n - 2 * EI_LANES);
     if (vectors > 3)
-        ei_h_store(out, unit + 3 * EI_LANES, ei_activate(instr, 0, s.d), n - 3 * EI_LANES);
+        ei_h_store(out, unit + 3 * EI_LANES, ei_flushed(ei_activate(instr, 0, s.d)), n - 3 * EI_LANES);
 }
 
 EI_INLINE void ei_rnn_step(const ei_instr *instr, const ei_one *one)
