@@ -54,17 +54,22 @@ class Limits(NamedTuple):
 DEFAULT = Limits()
 
 
+GATE_TABLE_BYTES = 4 << 20
+
+
 class Policy(NamedTuple):
     """What a file may be taken at its word for.
 
     ``external_folder`` is where its external data may lie, None to read none; ``why_not`` then says why.
-    ``nonfinite_weights`` lets NaN and infinities in stored tensors pass.
+    ``nonfinite_weights`` lets NaN and infinities in stored tensors pass. ``gate_table_bytes``: how many bytes of gate
+    rows may be made of its embeddings, None for as many as the file has, at most GATE_TABLE_BYTES.
     """
 
     limits: Limits = DEFAULT
     external_folder: str | None = None
     why_not: str = "load(…, external_data=True) reads it from the model's folder"
     nonfinite_weights: bool = False
+    gate_table_bytes: int | None = None
 
 
 STRICT = Policy()

@@ -37,6 +37,7 @@ def load(
     limits: Limits = DEFAULT,
     external_data: bool = False,
     nonfinite_weights: bool = False,
+    gate_table_bytes: int | None = None,
 ) -> Model:
     """Load an ONNX model from a path or from bytes.
 
@@ -48,6 +49,9 @@ def load(
     limits: upper bounds on sizes and counts in the file; Limits(nodes=…) raises one.
     external_data: read tensors that lie in other files, from beneath the model's folder only.
     nonfinite_weights: accept stored tensors with NaN or infinities.
+    gate_table_bytes: memory for gate rows, which save the input half of a recurrent layer that reads an embedding, at
+    four (LSTM), three (GRU) or one (RNN) floats per token and unit. Default: the size of the file, at most 4 MiB.
+    0: none. The answers do not depend on it.
 
     Raises ModelFormatError for bytes that are not an ONNX model or not those of ``sha256``, UnsupportedOperatorError
     naming the node for what no backend implements, ModelLimitError naming the limit, ModelLoadError for a backend
@@ -68,7 +72,9 @@ def load(
             limits.check("file_bytes", os.path.getsize(path), path)
     else:
         raise ModelLoadError(f"expected a path or bytes, got {type(source).__name__}")
-    policy = Policy(limits, nonfinite_weights=nonfinite_weights)
+    if gate_table_bytes is not None and gate_table_bytes < 0:
+        raise ModelLoadError(f"gate_table_bytes: expected a number of bytes from 0 on, got {gate_table_bytes}")
+    policy = Policy(limits, nonfinite_weights=nonfinite_weights, gate_table_bytes=gate_table_bytes)
     if external_data:
         policy = _with_external_data(policy, folder)
     try:
@@ -248,7 +254,7 @@ class Model:
             "parameters": prepared.parameters if prepared else None,
             "macs_per_step": macs(step.bound) if step else None,
             "state_bytes": sum(s.initial.nbytes for s in self.states),
-            "bit_stable": all(placement.get(node.name) == "native" for node in nodes) if nodes else False,
+            "bit_stable": all(placement.get(node.name, "").startswith("native") for node in nodes) if nodes else False,
             "metadata": {key: value for key, value in self.metadata.items() if key != SPEC_KEY},
             "spec": _summary(spec),
         }

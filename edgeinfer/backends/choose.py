@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..caller import OneCaller
 from ..errors import EdgeInferError, ModelFormatError, ModelLimitError, ModelLoadError, UnsupportedOperatorError
 from ..graph import Prepared, prepare
-from ..limits import STRICT, Policy
+from ..limits import GATE_TABLE_BYTES, STRICT, Policy
 from ..onnx_file import ModelProto
 from .base import Backend
 
@@ -57,7 +57,7 @@ def choose(
             why = "needs the GIL (PYTHON_GIL=1)" if _free_threaded() else "is not installed"
             _warn("the C core %s; the NumPy reference backend answers, which is slow", why)
             return _reference(prepared), prepared
-        return _native(prepared, isa), prepared
+        return _native(prepared, isa, _gate_table_bytes(policy, data)), prepared
     except UnsupportedOperatorError as error:
         if wanted != "auto" or "onnxruntime" not in available():
             raise
@@ -107,7 +107,12 @@ def _reference(prepared: Prepared) -> Backend:
     return ReferenceBackend(prepared)
 
 
-def _native(prepared: Prepared, isa: str | None) -> Backend:
+def _gate_table_bytes(policy: Policy, data: bytes) -> int:
+    asked = policy.gate_table_bytes
+    return min(len(data), GATE_TABLE_BYTES) if asked is None else asked
+
+
+def _native(prepared: Prepared, isa: str | None, gate_table_bytes: int) -> Backend:
     if _free_threaded():
         raise ModelLoadError(
             "backend native: the C core needs the GIL, and this is a free-threaded Python that runs without it; "
@@ -120,7 +125,7 @@ def _native(prepared: Prepared, isa: str | None) -> Backend:
         )
     from .native import NativeBackend
 
-    return NativeBackend(prepared, isa)
+    return NativeBackend(prepared, isa, gate_table_bytes)
 
 
 def _onnxruntime(data: bytes, proto: ModelProto, state_pairs: Sequence[tuple[str, str]]) -> Backend:

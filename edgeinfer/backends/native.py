@@ -21,6 +21,7 @@ from ..plan import (
     STATE_IN,
     STATE_OUT,
     WEIGHTS,
+    GateRows,
     NumpyCall,
     Placement,
     Plan,
@@ -34,6 +35,7 @@ from .base import Converter, Part, Parts, StateLayout, check_out, into_record
 
 ISA_VARIABLE = "EDGEINFER_ISA"
 _MAX_IO = 56
+GATE_ROWS = "native, as gate rows"
 
 
 def choose_isa(wanted: str | None = None) -> str:
@@ -50,12 +52,16 @@ def choose_isa(wanted: str | None = None) -> str:
 
 
 class NativeBackend:
-    """One model on the C core. ``isa`` forces an instruction set."""
+    """One model on the C core.
+
+    ``isa`` forces an instruction set. ``gate_table_bytes``: how much memory gate rows of embeddings may take.
+    """
 
     name = "native"
 
-    def __init__(self, prepared: Prepared, isa: str | None = None) -> None:
+    def __init__(self, prepared: Prepared, isa: str | None = None, gate_table_bytes: int = 0) -> None:
         self.isa = choose_isa(isa)
+        self._gate_rows = GateRows(gate_table_bytes, partial(_run_alone, self.isa))
         self.inputs = prepared.graph.inputs
         self.outputs = prepared.graph.outputs
         if len(self.inputs) + len(self.outputs) > _MAX_IO:
@@ -89,8 +95,10 @@ class NativeBackend:
         return SegmentedStepper(program, plan, convert, shape, states.nbytes)
 
     def placement(self) -> dict[str, str]:
-        numpy_nodes = (self._step_plan or self._smallest_plan()).numpy_nodes
-        return {node.name: "numpy" if node.name in numpy_nodes else "native" for node in self._prepared.graph.nodes}
+        plan = self._step_plan or self._smallest_plan()
+        runs = dict.fromkeys((node.name for node in self._prepared.graph.nodes), "native")
+        runs.update(dict.fromkeys(plan.numpy_nodes, "numpy"), **dict.fromkeys(plan.gate_rows, GATE_ROWS))
+        return runs
 
     def step_parts(self, x: np.ndarray) -> Parts:
         step, plan = self._prepared.step, self._step_plan
@@ -137,7 +145,7 @@ class NativeBackend:
         inputs = {name: Placement(FIRST_IO + i) for i, name in enumerate(names)}
         first = FIRST_IO + len(names)
         outputs = {info.name: Placement(first + i) for i, info in enumerate(self.outputs)}
-        return lower(bound, self._lanes, self._weights, inputs, outputs)
+        return lower(bound, self._lanes, self._weights, inputs, outputs, self._gate_rows)
 
     def _smallest_plan(self) -> Plan:
         """The plan with every dynamic dimension 1, for a model that has no step."""
@@ -159,7 +167,7 @@ class NativeBackend:
         for state, offset in zip(self._states.states, self._states.offsets, strict=True):
             inputs[state.input] = Placement(STATE_IN, offset)
             outputs[state.output] = Placement(STATE_OUT, offset)
-        return lower(bound, self._lanes, self._weights, inputs, outputs)
+        return lower(bound, self._lanes, self._weights, inputs, outputs, self._gate_rows)
 
     def _bind_step(self, step: StepGraph) -> BoundGraph:
         shapes = {info.name: step.bound.values[info.name].shape for info in step.bound.graph.inputs}
@@ -167,7 +175,17 @@ class NativeBackend:
 
 
 def _program(plan: Plan, isa: str) -> Program:
-    return Program(isa, plan.records, plan.nodes, plan.weights, plan.constants, plan.base_bytes, plan.macs)
+    return Program(isa, plan.records, plan.indexed_by, plan.weights, plan.constants, plan.base_bytes, plan.macs)
+
+
+def _run_alone(isa: str, record: np.ndarray, weights: np.ndarray, constants: np.ndarray, size: int) -> np.ndarray:
+    """Run one instruction on operands in WEIGHTS and CONSTANTS; returns the ``size`` bytes that it writes to ARENA."""
+    aligned = aligned_empty(weights.nbytes)
+    aligned[:] = weights.view(np.uint8)
+    out = aligned_empty(size)
+    base_bytes = (weights.nbytes, constants.nbytes, size, 0, 0)
+    Program(isa, record, ("",), aligned, constants, base_bytes, size).run(0, 1, (out, None, None))
+    return out
 
 
 class _Runner:

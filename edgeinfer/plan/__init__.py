@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .gate_rows import GateRows
 from .instructions import KERNEL_NAMES
 from .lower import lower
 from .memory import ARENA, FIRST_IO, STATE_IN, STATE_OUT, WEIGHTS, Placement, Pool, aligned_empty
@@ -14,6 +15,7 @@ __all__ = [
     "STATE_IN",
     "STATE_OUT",
     "WEIGHTS",
+    "GateRows",
     "NumpyCall",
     "Placement",
     "Plan",

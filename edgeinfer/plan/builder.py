@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,6 +11,19 @@ from ..graph import BoundGraph
 from . import instructions as code
 from .memory import CONSTANTS, Pool, Ref, Storage
 from .plan import NumpyCall
+
+
+@dataclass(frozen=True)
+class GateTable:
+    """What a recurrent node looks up in place of x: the value with its tokens, and a table for each direction.
+
+    ``gather`` names the node that looked the rows up; ``dims`` are the instruction's from 10 on.
+    """
+
+    gather: str
+    tokens: str
+    tables: tuple[Ref, ...]
+    dims: tuple[int, ...]
 
 
 class Builder:
@@ -22,6 +36,8 @@ class Builder:
         self.refs: dict[str, Ref] = {}
         self.weights = weights
         self.constants = Pool(CONSTANTS)
+        self.gate_tables: dict[int, GateTable] = {}  # by the id of the recurrent node
+        self.idle: set[int] = set()  # ids of nodes that nothing reads any more
 
     def ref(self, name: str) -> Ref:
         """Where a value is; a constant is placed when first asked for."""

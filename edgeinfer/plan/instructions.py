@@ -10,15 +10,15 @@ import numpy as np
 from .memory import Ref
 
 MAX_RANK = 8
-DIMS, ACTS, INS, OUTS = 28, 3, 5, 3
+DIMS, ACTS, INS, OUTS = 28, 3, 6, 3
 SCRATCH_ROWS = 5
 STEPS_AHEAD = 8
 NO_BASE = -1
 
-LSTM, GRU, RNN, DENSE, GATHER, UNARY, BINARY, SOFTMAX, COPY, CAST = range(1, 11)
+LSTM, GRU, RNN, DENSE, GATHER, UNARY, BINARY, SOFTMAX, COPY, CAST, X_SUMS = range(1, 12)
 #: What `edgeinfer profile` calls them.
 KERNEL_NAMES = dict(
-    enumerate(("lstm", "gru", "rnn", "dense", "gather", "unary", "binary", "softmax", "copy", "cast"), LSTM)
+    enumerate(("lstm", "gru", "rnn", "dense", "gather", "unary", "binary", "softmax", "copy", "cast", "x_sums"), LSTM)
 )
 
 ACTIVATIONS = {
@@ -53,7 +53,7 @@ RECORD = np.dtype(
         ("beta", np.float32, ACTS),
         ("in_base", np.int32, INS),
         ("out_base", np.int32, OUTS),
-        ("reserved", np.int32, 2),
+        ("reserved", np.int32),
         ("in", np.int64, INS),
         ("out", np.int64, OUTS),
         ("dim", np.int64, DIMS),
@@ -74,6 +74,7 @@ class Instruction(NamedTuple):
     outs: Sequence[Ref | None]
     dims: Sequence[int]
     acts: Sequence[Act] = ()
+    indexed_by: str = ""  # the node whose indices it looks up, where that is another one
 
     def write(self, record: np.void) -> None:
         """Fill one element of an array of RECORD."""

@@ -7,7 +7,7 @@ node asks; its NumPy twin runs then.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import accumulate
 
 import numpy as np
@@ -21,7 +21,7 @@ from .memory import Ref
 from .pack import pack_columns_to_groups, pack_gru_linear, pack_gru_reset_first, pack_lstm, pack_rnn
 
 _FLOAT = np.dtype(np.float32)
-_RECURRENT = {
+RECURRENT = {
     "LSTM": (code.LSTM, 4, 3),
     "GRU": (code.GRU, 3, 2),
     "RNN": (code.RNN, 1, 1),
@@ -30,43 +30,52 @@ _PACK = {"LSTM": pack_lstm, "RNN": pack_rnn}
 _PACK_GRU = (pack_gru_reset_first, pack_gru_linear)
 
 
+def packed_cell(builder: Builder, node: Node, d: int) -> tuple[int, tuple[Hashable, ...], Callable[[], np.ndarray]]:
+    """One direction of a recurrent node: the core's op, a key for its packed weights, and what packs them."""
+    op, gates, _ = RECURRENT[node.op_type]
+    pack_weights = _PACK.get(node.op_type) or _PACK_GRU[int(node.attributes["linear_before_reset"])]
+    hidden = builder.bound.values[node.inputs[2]].shape[2]
+
+    def pack() -> np.ndarray:
+        w, r = (builder.data(name) for name in node.inputs[1:3])
+        has_bias = len(node.inputs) > 3 and node.inputs[3]
+        bias = builder.data(node.inputs[3])[d] if has_bias else np.zeros(2 * gates * hidden, np.float32)
+        with np.errstate(all="ignore"):  # what a file's infinities sum to is not ours to warn of
+            return pack_weights(w[d], r[d], bias, builder.lanes)
+
+    return op, (pack_weights, *node.inputs[1:4], d), pack
+
+
 def recurrent(builder: Builder, node: Node) -> bool:
     """One instruction per direction."""
-    op, gates, per_direction = _RECURRENT[node.op_type]
-    linear_before_reset = int(node.attributes["linear_before_reset"])
-    pack_weights = _PACK.get(node.op_type) or _PACK_GRU[linear_before_reset]
     values = builder.bound.values
-    b = values[node.inputs[3]].data if len(node.inputs) > 3 and node.inputs[3] else None
+    per_direction = RECURRENT[node.op_type][2]
     steps, batch, features = values[node.inputs[0]].shape
     directions, _, hidden = values[node.inputs[2]].shape
-    x = builder.ref(node.inputs[0])
+    rows = builder.gate_tables.get(id(node))
+    x = builder.ref(rows.tokens if rows else node.inputs[0])
     initial = [builder.ref(name) if name else None for name in node.inputs[5:7]]
     outs = [builder.new(name) if name else None for name in node.outputs]
     padded = -(-hidden // builder.lanes) * builder.lanes
-    rows = code.SCRATCH_ROWS + (4 * code.STEPS_AHEAD if steps * batch > 1 else 0)
+    scratch_rows = code.SCRATCH_ROWS + (4 * code.STEPS_AHEAD if steps * batch > 1 else 0)
     for d in range(directions):
-
-        def pack(d: int = d) -> np.ndarray:
-            w, r = (builder.data(name) for name in node.inputs[1:3])
-            bias = np.zeros(2 * gates * hidden, np.float32) if b is None else b[d]
-            with np.errstate(all="ignore"):  # what a file's infinities sum to is not ours to warn of
-                return pack_weights(w[d], r[d], bias, builder.lanes)
-
+        op, key, pack = packed_cell(builder, node, d)
         # weights computed from shapes belong to this plan alone
         stored = all(name in builder.bound.graph.constants for name in node.inputs[1:4] if name)
-        place = builder.weight if stored else builder.constant
-        packed = place((pack_weights, *node.inputs[1:4], d), pack)
-        scratch = builder.scratch(rows * padded * 4)
-        backwards = node.attributes["direction"] == "reverse" or d == 1
+        packed = (builder.weight if stored else builder.constant)(key, pack)
+        scratch = builder.scratch(scratch_rows * padded * 4)
+        backwards = int(node.attributes["direction"] == "reverse" or d == 1)
         h, c = (*initial, None, None)[:2]
+        dims = (steps, batch, features, hidden, directions, d, backwards, int(node.attributes["linear_before_reset"]))
         builder.emit(
             code.Instruction(
                 op,
                 node.name,
-                (x, packed, h, c, scratch),
+                (x, packed, h, c, scratch, rows.tables[d] if rows else None),
                 outs,
-                (steps, batch, features, hidden, directions, d, int(backwards), linear_before_reset),
+                (*dims, 0, 0, *rows.dims) if rows else dims,
                 node.attributes["activations"][d * per_direction : (d + 1) * per_direction],
+                rows.gather if rows else "",
             )
         )
     return True
@@ -279,7 +288,7 @@ def cast(builder: Builder, node: Node) -> bool:
 
 
 KERNELS: dict[str, Callable[[Builder, Node], bool]] = {
-    **dict.fromkeys(_RECURRENT, recurrent),
+    **dict.fromkeys(RECURRENT, recurrent),
     DENSE: dense,
     "Gather": gather,
     **dict.fromkeys(

@@ -10,6 +10,7 @@ import numpy as np
 from ..graph import BoundGraph, BoundNode, macs
 from . import instructions as code
 from .builder import Builder
+from .gate_rows import GateRows, place_gate_rows
 from .kernels import KERNELS
 from .memory import ARENA, CONSTANTS, WEIGHTS, Placement, Pool, Ref, Storage, assign_arena
 from .plan import NumpyCall, Plan, Segment, View
@@ -21,15 +22,21 @@ def lower(
     weights: Pool,
     inputs: Mapping[str, Placement],
     outputs: Mapping[str, Placement],
+    gate_rows: GateRows | None = None,
 ) -> Plan:
     """Plan a bound graph for a core of ``lanes`` floats per vector, with its inputs and outputs where told.
 
-    The first plan of a model fills and seals ``weights``; later ones share it.
+    The first plan of a model fills and seals ``weights``; later ones share it. ``gate_rows``: how rows of an embedding
+    become gate rows, None to look the embedding up at every step.
     """
     builder = Builder(bound, lanes, weights)
     for name, place in inputs.items():
         builder.refs[name] = Ref(Storage(bound.values[name].nbytes, place.base, place.offset))
+    if gate_rows is not None and gate_rows.limit > 0:
+        place_gate_rows(builder, gate_rows)
     for item in bound.nodes:
+        if id(item.node) in builder.idle:
+            continue
         kernel = KERNELS.get(item.node.op_type)
         if item.op.view:
             builder.alias(item.node.outputs[0], item.node.inputs[0])
@@ -100,4 +107,14 @@ def _finish(
         else:
             stop += 1
     segments.append(Segment(start, stop, None))
-    return Plan(records, tuple(i.node for i in native), tuple(segments), weights, constants, base_bytes, work)
+    return Plan(
+        records,
+        tuple(i.node for i in native),
+        tuple(i.indexed_by or i.node for i in native),
+        tuple(segments),
+        weights,
+        constants,
+        base_bytes,
+        work,
+        tuple(dict.fromkeys(table.gather for table in builder.gate_tables.values())),
+    )

@@ -88,6 +88,21 @@ def rnn_bias_rows(b: np.ndarray, hidden: int) -> np.ndarray:
     return np.asarray(b.reshape(2, 1, hidden).sum(axis=0))
 
 
+def gate_row_floats(op_type: str, hidden: int, lanes: int, linear_before_reset: bool) -> int:
+    """Floats of the x sums of one step: every section's row of gates, group after group."""
+    sections = [(4 * lanes, 1)]  # units of a block, gates
+    if op_type == "LSTM":
+        sections = [(lanes, 4)]
+    elif op_type == "GRU":
+        sections = [(lanes, 3)] if linear_before_reset else [(2 * lanes, 2), (4 * lanes, 1)]
+    floats = 0
+    for units, gates in sections:
+        blocks, left = divmod(hidden, units)
+        left_row = gates * left if blocks else gates * -(-left // lanes) * lanes
+        floats += blocks * gates * units + -(-left_row // lanes) * lanes
+    return floats
+
+
 def pack_columns_to_groups(w: np.ndarray, bias: np.ndarray, lanes: int) -> np.ndarray:
     """[K, N] and [N] → groups of 4 * ``lanes`` columns, each a bias row and K rows; few columns one after the other."""
     if 4 * w.shape[1] <= lanes:

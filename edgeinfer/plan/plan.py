@@ -40,16 +40,19 @@ class Segment(NamedTuple):
 class Plan(NamedTuple):
     """What a backend runs: ``records`` for the core, in segments between NumPy calls.
 
-    ``base_bytes`` is how much memory each base needs. ``nodes`` names the node of each record.
+    ``base_bytes`` is how much memory each base needs. ``nodes`` names the node of each record, ``indexed_by`` the node
+    whose indices it looks up. ``gate_rows`` names the Gathers that became gate rows.
     """
 
     records: np.ndarray
     nodes: tuple[str, ...]
+    indexed_by: tuple[str, ...]
     segments: tuple[Segment, ...]
     weights: np.ndarray
     constants: np.ndarray
     base_bytes: tuple[int, ...]
     macs: int
+    gate_rows: tuple[str, ...] = ()
 
     @property
     def all_native(self) -> bool:

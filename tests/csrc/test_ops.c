@@ -346,7 +346,7 @@ static void test_bad_programs(void)
             instr.act[0] = unknown[u];
             CHECK(run_one(&instr) == EI_BAD_PROGRAM, "op %d took activation %d", ops[k], unknown[u]);
         }
-    static const int32_t bad_ops[] = {0, 11, -1, INT32_MAX};
+    static const int32_t bad_ops[] = {0, 12, -1, INT32_MAX};
     for (int k = 0; k < 4; k++) {
         const ei_instr instr = instruction(bad_ops[k]);
         CHECK(run_one(&instr) == EI_BAD_PROGRAM, "op %d was taken", bad_ops[k]);

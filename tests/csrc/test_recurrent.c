@@ -363,7 +363,8 @@ static void test_steps_equal_the_sequence(void)
             memcpy(bank_a + H, n.c0, (size_t)H * sizeof(float));
             ei_instr step = whole;
             step.dim[0] = 1;
-            const int32_t in_base[] = {X, WEIGHTS, STATE_IN, n.op == EI_OP_LSTM ? STATE_IN : EI_NO_BASE, SCRATCH};
+            const int32_t in_base[EI_INS] = {X,       WEIGHTS,   STATE_IN, n.op == EI_OP_LSTM ? STATE_IN : EI_NO_BASE,
+                                            SCRATCH, EI_NO_BASE};
             const int32_t out_base[] = {Y, STATE_OUT, n.op == EI_OP_LSTM ? STATE_OUT : EI_NO_BASE};
             memcpy(step.in_base, in_base, sizeof in_base);
             memcpy(step.out_base, out_base, sizeof out_base);
@@ -415,7 +416,8 @@ static void test_a_failing_step_keeps_the_state(void)
     code[0].out_base[0] = ARENA;
     memset(code[1].in, 0, sizeof code[1].in);
     memset(code[1].out, 0, sizeof code[1].out);
-    memcpy(code[1].in_base, (int32_t[]){ARENA, WEIGHTS, STATE_IN, EI_NO_BASE, SCRATCH}, sizeof code[1].in_base);
+    memcpy(code[1].in_base, (int32_t[]){ARENA, WEIGHTS, STATE_IN, EI_NO_BASE, SCRATCH, EI_NO_BASE},
+           sizeof code[1].in_base);
     memcpy(code[1].out_base, (int32_t[]){Y, STATE_OUT, EI_NO_BASE}, sizeof code[1].out_base);
     char *own[] = {(char *)bank_a, (char *)bank_b, (char *)tokens,   (char *)y,
                    (char *)table,  (char *)arena,  (char *)n.packed, (char *)n.scratch};
@@ -444,6 +446,72 @@ static void test_a_failing_step_keeps_the_state(void)
     release();
 }
 
+/* Tokens that look up rows of X_SUMS, against the same x summed step by step and as a sequence. */
+static void test_gate_rows(void)
+{
+    for (int k = 0; k < CELLS; k++)
+        for (int hk = 0; hk < HIDDEN_SIZES; hk++)
+            for (int wide = 0; wide < 2; wide++) {
+                const int64_t T = 5, B = 2, F = 6, H = hidden_sizes[hk], rows = 7;
+                cell n = new_cell(cells[k].op, T, B, F, H);
+                n.linear = cells[k].linear;
+                n.reverse = wide;
+                allocate_io(&n);
+                pack(&n);
+                const float *table = filled(unaligned(rows * F), rows * F, 2);
+                float *x = unaligned(T * B * F), *gates = aligned(rows * 4 * whole_vectors(H));
+                int32_t *narrow = memory_block((size_t)(T * B) * 4, 4);
+                int64_t *long_tokens = memory_block((size_t)(T * B) * 8, 8);
+                for (int64_t at = 0; at < T * B; at++) { /* stored by batch row, as [B, T] */
+                    const int64_t token = (at * 5 + hk) % rows, t = at % T, b = at / T;
+                    narrow[at] = (int32_t)(long_tokens[at] = at % 3 ? token : token - rows);
+                    memcpy(x + (t * B + b) * F, table + token * F, (size_t)F * sizeof(float));
+                }
+                n.x = x;
+                ei_instr sums = instruction(EI_OP_X_SUMS);
+                memcpy(sums.dim, (int64_t[]){n.op, rows, F, H, n.linear}, 5 * sizeof(int64_t));
+                set_operand(&sums, 0, table);
+                set_operand(&sums, 1, n.packed);
+                set_operand(&sums, OUT0, gates);
+                CHECK(run_one(&sums) == EI_OK, "X_SUMS failed");
+                ei_instr whole = cell_instruction(&n);
+                run_one(&whole);
+                cell looked_up = n;
+                looked_up.y = unaligned(T * B * H), looked_up.h = unaligned(B * H), looked_up.c = unaligned(B * H);
+                ei_instr instr = cell_instruction(&looked_up);
+                memcpy(instr.dim + 10, (int64_t[]){rows, wide ? EI_I64 : EI_I32, 1, T}, 4 * sizeof(int64_t));
+                set_operand(&instr, 0, wide ? (const void *)long_tokens : narrow);
+                set_operand(&instr, 5, gates);
+                CHECK(run_one(&instr) == EI_OK, "gate rows failed");
+                same_bits("Y of gate rows", looked_up.y, n.y, T * B * H);
+                same_bits("Y_h of gate rows", looked_up.h, n.h, B * H);
+                if (n.op == EI_OP_LSTM)
+                    same_bits("Y_c of gate rows", looked_up.c, n.c, B * H);
+
+                cell one = n;
+                one.steps = one.batch = 1;
+                one.x = x + (T - 1) * B * F; /* the last time of row 0 */
+                one.y = unaligned(H), one.h = unaligned(H), one.c = unaligned(H);
+                instr = cell_instruction(&one);
+                run_one(&instr);
+                looked_up = one;
+                looked_up.y = unaligned(H), looked_up.h = unaligned(H), looked_up.c = unaligned(H);
+                instr = cell_instruction(&looked_up);
+                memcpy(instr.dim + 10, (int64_t[]){rows, EI_I32, 1, 1}, 4 * sizeof(int64_t));
+                set_operand(&instr, 0, narrow + T - 1);
+                set_operand(&instr, 5, gates);
+                CHECK(run_one(&instr) == EI_OK, "a step by gate rows failed");
+                same_bits("a step by gate rows", looked_up.y, one.y, H);
+                for (int bad = 0; bad < 4; bad++) {
+                    instr.dim[0] = bad / 2 + 1;
+                    const int32_t outside[] = {bad % 2 ? -(int32_t)rows - 1 : (int32_t)rows, 0};
+                    set_operand(&instr, 0, outside);
+                    CHECK(run_one(&instr) == EI_INDEX_OUT_OF_RANGE, "a token outside the table was taken");
+                }
+                release();
+            }
+}
+
 const group recurrent_groups[] = {
     {"LSTM", test_lstm},
     {"GRU, linear before reset", test_gru_linear_before_reset},
@@ -455,6 +523,7 @@ const group recurrent_groups[] = {
     {"units do not depend on their lane", test_units_are_alike},
     {"batch rows do not depend on each other", test_batch_rows_are_alike},
     {"steps equal the sequence bit for bit", test_steps_equal_the_sequence},
+    {"gate rows equal the sums bit for bit", test_gate_rows},
     {"a failing step keeps the state", test_a_failing_step_keeps_the_state},
     {NULL, NULL},
 };

@@ -14,7 +14,7 @@
 
 typedef enum ei_status {
     EI_OK = 0,
-    EI_INDEX_OUT_OF_RANGE = 1, /* a Gather index outside [-rows, rows) */
+    EI_INDEX_OUT_OF_RANGE = 1, /* a Gather index, or a token, outside [-rows, rows) */
     EI_BAD_PROGRAM = 2         /* an op or activation that this core does not know */
 } ei_status;
 
@@ -28,7 +28,8 @@ typedef enum ei_op {
     EI_OP_BINARY = 7,
     EI_OP_SOFTMAX = 8,
     EI_OP_COPY = 9,
-    EI_OP_CAST = 10
+    EI_OP_CAST = 10,
+    EI_OP_X_SUMS = 11
 } ei_op;
 
 /* The activations that ONNX names for recurrent nodes first, then the other elementwise functions. */
@@ -71,12 +72,15 @@ typedef enum ei_dtype { EI_F32 = 0, EI_I32 = 1, EI_I64 = 2 } ei_dtype;
  *
  * LSTM, GRU, RNN: one direction of one node.
  *   dim: T, B, F (input size), H (hidden size), D (num_directions), d (which direction, 0 or 1), reverse (0 or 1),
- *        linear_before_reset (GRU)
+ *        linear_before_reset (GRU);
+ *        from 10 on, where in[5] is given: rows of that table, dtype of the tokens, and from a token to that of the next
+ *        time and of the next batch row
  *   act[i], alpha[i], beta[i]: LSTM f, g, h; GRU f, g; RNN f, in the ONNX sense
  *   in:  0 x [T, B, F]   1 packed weights of this direction   2 initial_h [D, B, H] or absent (zero)
  *        3 initial_c [D, B, H] or absent (LSTM)
  *        4 scratch: EI_SCRATCH_ROWS rows of floats, with T * B > 1 another 4 * EI_STEPS_AHEAD, each as long as the
  *          next multiple of lanes from H on
+ *        5 gate rows or absent: for every token what X_SUMS gives; x then is tokens, int32 or int64
  *   out: 0 Y [T, D, B, H] or absent   1 Y_h [D, B, H] or absent   2 Y_c [D, B, H] or absent (LSTM)
  *   With T = 0 the final states equal the initial ones.
  *   Packed weights, in one or two sections. In a section the gates' columns are grouped by blocks of `units` units;
@@ -95,6 +99,9 @@ typedef enum ei_dtype { EI_F32 = 0, EI_I32 = 1, EI_I64 = 2 } ei_dtype;
  *   dim: rows, K, N.   in: 0 x [rows, K]   1 packed   out: 0 [rows, N]
  *   Packed: like an RNN's section, units = 4*lanes, without R. Where 4*N <= lanes: the bias filled with zeros to
  *   lanes, then each column's K values filled with zeros to a multiple of lanes.
+ * X_SUMS: what a cell sums of the bias and x, for rows of x, as it sums it: rows of gates, grouped like the weights
+ *   dim: op of the cell, rows, F, H, linear_before_reset.   in: 0 x [rows, F]   1 packed weights
+ *   out: 0 [rows, ...]: every group's row of gates one after the other
  * GATHER: out[i, :] = table[index[i], :], a negative index counts from the end
  *   dim: count, rows, row_bytes, index dtype.   in: 0 table   1 indices   out: 0
  * UNARY: dim: count.   act[0], alpha[0], beta[0].   in: 0   out: 0   (float32; in place allowed)
@@ -111,7 +118,7 @@ typedef enum ei_dtype { EI_F32 = 0, EI_I32 = 1, EI_I64 = 2 } ei_dtype;
  */
 #define EI_DIMS 28
 #define EI_ACTS 3
-#define EI_INS 5
+#define EI_INS 6
 #define EI_OUTS 3
 #define EI_SCRATCH_ROWS 5
 #define EI_STEPS_AHEAD 8 /* of a sequence, the steps whose x is summed together */
@@ -123,7 +130,7 @@ typedef struct ei_instr {
     float beta[EI_ACTS];
     int32_t in_base[EI_INS];
     int32_t out_base[EI_OUTS];
-    int32_t reserved[2];
+    int32_t reserved;
     int64_t in[EI_INS];
     int64_t out[EI_OUTS];
     int64_t dim[EI_DIMS];

@@ -18,6 +18,7 @@
 #include "lstm_body.h"
 #include "gru_body.h"
 #include "rnn_body.h"
+#include "x_sums_body.h"
 #include "dense_body.h"
 #include "gather_body.h"
 #include "elementwise_body.h"

@@ -193,34 +193,39 @@ EI_INLINE void ei_gru_step_reset_first(const ei_instr *instr, const ei_one *one)
 
 /* --- both ------------------------------------------------------------------------------------------------------- */
 
-static EI_NOINLINE void ei_gru_walk(const ei_instr *instr, char *const *bases)
+static EI_NOINLINE ei_status ei_gru_walk(const ei_instr *instr, char *const *bases)
 {
     const ei_groups linear = ei_gru_groups_linear(instr->dim[2], instr->dim[3]);
     const ei_groups reset_first[] = {ei_gru_groups_zr(instr->dim[2], instr->dim[3]),
                                      ei_gru_groups_n(instr->dim[2], instr->dim[3])};
     if (instr->dim[7] != 0)
-        ei_walk(instr, bases, &linear, 1, 0, ei_gru_step_linear);
-    else
-        ei_walk(instr, bases, reset_first, 2, 0, ei_gru_step_reset_first);
+        return ei_walk(instr, bases, &linear, 1, 0, ei_gru_step_linear);
+    return ei_walk(instr, bases, reset_first, 2, 0, ei_gru_step_reset_first);
 }
 
-static EI_NOINLINE void ei_gru_single_reset_first(const ei_instr *instr, char *const *bases)
+static EI_NOINLINE ei_status ei_gru_single_reset_first(const ei_instr *instr, char *const *bases)
 {
-    const ei_one one = ei_single_step(instr, bases, 0);
-    ei_gru_step_reset_first(instr, &one);
+    ei_one one;
+    const ei_groups zr = ei_gru_groups_zr(instr->dim[2], instr->dim[3]);
+    const int64_t sums = ei_sums_size(&zr) + ei_up_to_lanes(instr->dim[3]);
+    const ei_status status = ei_single_step(instr, bases, 0, sums, &one);
+    if (status == EI_OK)
+        ei_gru_step_reset_first(instr, &one);
+    return status;
 }
 
 static EI_NOINLINE ei_status EI_FN(ei_gru_f32)(const ei_instr *instr, char *const *bases)
 {
     if (!ei_acts_known(instr, 2))
         return EI_BAD_PROGRAM;
-    if (!ei_is_single_step(instr)) {
-        ei_gru_walk(instr, bases);
-    } else if (instr->dim[7] == 0) {
-        ei_gru_single_reset_first(instr, bases);
-    } else {
-        const ei_one one = ei_single_step(instr, bases, 0);
+    if (!ei_is_single_step(instr))
+        return ei_gru_walk(instr, bases);
+    if (instr->dim[7] == 0)
+        return ei_gru_single_reset_first(instr, bases);
+    ei_one one;
+    const ei_groups g = ei_gru_groups_linear(instr->dim[2], instr->dim[3]);
+    const ei_status status = ei_single_step(instr, bases, 0, ei_sums_size(&g), &one);
+    if (status == EI_OK)
         ei_gru_step_linear(instr, &one);
-    }
-    return EI_OK;
+    return status;
 }

@@ -79,30 +79,32 @@ EI_INLINE void ei_lstm_ahead(const ei_instr *instr, const ei_one *one)
         ei_lstm_step(instr, 0, one);
 }
 
-static EI_NOINLINE void ei_lstm_walk(const ei_instr *instr, char *const *bases)
+static EI_NOINLINE ei_status ei_lstm_walk(const ei_instr *instr, char *const *bases)
 {
     const ei_groups g = ei_lstm_groups(instr->dim[2], instr->dim[3]);
-    ei_walk(instr, bases, &g, 1, 1, ei_lstm_ahead);
+    return ei_walk(instr, bases, &g, 1, 1, ei_lstm_ahead);
 }
 
-static EI_NOINLINE void ei_lstm_other(const ei_instr *instr, char *const *bases)
+EI_INLINE ei_status ei_lstm_single(const ei_instr *instr, char *const *bases, int standard)
 {
-    const ei_one one = ei_single_step(instr, bases, 1);
-    ei_lstm_step(instr, 0, &one);
+    ei_one one;
+    const ei_groups g = ei_lstm_groups(instr->dim[2], instr->dim[3]);
+    const ei_status status = ei_single_step(instr, bases, 1, ei_sums_size(&g), &one);
+    if (status == EI_OK)
+        ei_lstm_step(instr, standard, &one);
+    return status;
+}
+
+static EI_NOINLINE ei_status ei_lstm_other(const ei_instr *instr, char *const *bases)
+{
+    return ei_lstm_single(instr, bases, 0);
 }
 
 static EI_NOINLINE ei_status EI_FN(ei_lstm_f32)(const ei_instr *instr, char *const *bases)
 {
-    if (ei_is_single_step(instr) && ei_lstm_is_standard(instr)) {
-        const ei_one one = ei_single_step(instr, bases, 1);
-        ei_lstm_step(instr, 1, &one);
-        return EI_OK;
-    }
+    if (ei_is_single_step(instr) && ei_lstm_is_standard(instr))
+        return ei_lstm_single(instr, bases, 1);
     if (!ei_acts_known(instr, 3))
         return EI_BAD_PROGRAM;
-    if (ei_is_single_step(instr))
-        ei_lstm_other(instr, bases);
-    else
-        ei_lstm_walk(instr, bases);
-    return EI_OK;
+    return ei_is_single_step(instr) ? ei_lstm_other(instr, bases) : ei_lstm_walk(instr, bases);
 }

@@ -217,8 +217,18 @@ EI_INLINE const ei_f32 *ei_or_zeros(const ei_f32 *state, float *zeros, int64_t p
     return state != NULL ? state : (const ei_f32 *)zeros;
 }
 
-/* The instruction as a single step, which it must be: T and B are 1. */
-EI_INLINE ei_one ei_single_step(const ei_instr *instr, char *const *bases, int has_c)
+/* A token's row of x sums, or NULL where it has none. at: which token. */
+EI_INLINE const float *ei_gate_row(const ei_instr *instr, char *const *bases, int64_t at, int64_t sums)
+{
+    const char *tokens = ei_in(instr, bases, 0);
+    const int64_t rows = instr->dim[10];
+    int64_t token = instr->dim[11] == EI_I32 ? ((const ei_i32 *)tokens)[at] : ((const ei_i64 *)tokens)[at];
+    token += token < 0 ? rows : 0;
+    return (uint64_t)token < (uint64_t)rows ? (const float *)(const void *)ei_in(instr, bases, 5) + token * sums : NULL;
+}
+
+/* The instruction as a single step, which it must be: T and B are 1. sums: floats of a row of x sums. */
+EI_INLINE ei_status ei_single_step(const ei_instr *instr, char *const *bases, int has_c, int64_t sums, ei_one *step)
 {
     const int64_t hidden = instr->dim[3], padded = ei_up_to_lanes(hidden);
     float *const scratch = (float *)(void *)ei_in(instr, bases, 4);
@@ -228,6 +238,7 @@ EI_INLINE ei_one ei_single_step(const ei_instr *instr, char *const *bases, int h
     ei_f32 *y = (ei_f32 *)ei_out(instr, bases, 0), *h_final = (ei_f32 *)ei_out(instr, bases, 1);
     ei_f32 *c_final = has_c ? (ei_f32 *)ei_out(instr, bases, 2) : NULL;
     ei_one one = {
+        .x_sums = NULL,
         .inputs = instr->dim[2],
         .hidden = hidden,
         .weights = (const float *)(const void *)ei_in(instr, bases, 1),
@@ -244,7 +255,13 @@ EI_INLINE ei_one ei_single_step(const ei_instr *instr, char *const *bases, int h
     /* straight to Y and to Y_h: every copy between them would be waited for */
     one.out.h = y ? y + row : h_final ? h_final + row : (ei_f32 *)scratch + padded;
     one.out.copy = y && h_final ? h_final + row : NULL;
-    return one;
+    if (instr->in_base[5] != EI_NO_BASE) {
+        one.x_sums = ei_gate_row(instr, bases, 0, sums);
+        if (one.x_sums == NULL)
+            return EI_INDEX_OUT_OF_RANGE;
+    }
+    *step = one;
+    return EI_OK;
 }
 
 /* The time index of the step-th step. */
@@ -263,14 +280,18 @@ EI_INLINE ei_h_out ei_h_out_of(const ei_recurrent *r, int64_t step, int64_t b)
 }
 
 /* Runs `step` over the batch and over time. g: the sections of the weights. */
-EI_INLINE void ei_walk(const ei_instr *instr, char *const *bases, const ei_groups *g, int sections, int has_c,
-                       void (*step)(const ei_instr *instr, const ei_one *one))
+EI_INLINE ei_status ei_walk(const ei_instr *instr, char *const *bases, const ei_groups *g, int sections, int has_c,
+                            void (*step)(const ei_instr *instr, const ei_one *one))
 {
     const ei_recurrent r = ei_recurrent_from(instr, bases);
+    const int has_rows = instr->in_base[5] != EI_NO_BASE;
     const int64_t stride = ei_sums_size(g) + (sections > 1 ? ei_sums_size(g + 1) : 0);
     const int64_t x_stride = (r.reverse ? -r.batch : r.batch) * r.inputs;
     ei_one one = {.inputs = r.inputs, .hidden = r.hidden, .weights = r.weights, .z = r.c, .reset_h = r.reset_h};
     one.backward = ei_backward_first(r.h_initial, r.h_final);
+    for (int64_t at = 0; has_rows && at < r.steps * r.batch; at++)
+        if (ei_gate_row(instr, bases, at, stride) == NULL)
+            return EI_INDEX_OUT_OF_RANGE;
     for (int64_t b = 0; b < r.batch; b++) {
         const int64_t state = (r.direction * r.batch + b) * r.hidden;
         one.h = ei_or_zeros(r.h_initial ? r.h_initial + state : NULL, r.zeros, r.padded);
@@ -279,7 +300,7 @@ EI_INLINE void ei_walk(const ei_instr *instr, char *const *bases, const ei_group
         ei_f32 *const c_final = has_c && r.c_final ? r.c_final + state : NULL;
         for (int64_t k = 0; k < r.steps; k++) {
             const int64_t ahead = k % EI_STEPS_AHEAD, left = r.steps - k;
-            if (ahead == 0) {
+            if (!has_rows && ahead == 0) {
                 const int64_t steps = left < EI_STEPS_AHEAD ? left : EI_STEPS_AHEAD;
                 const ei_f32 *x = r.x + (ei_time(&r, k) * r.batch + b) * r.inputs;
                 ei_x_sums(g, r.weights, x, x_stride, r.inputs, steps, r.ahead, stride);
@@ -288,6 +309,9 @@ EI_INLINE void ei_walk(const ei_instr *instr, char *const *bases, const ei_group
                               r.ahead + ei_sums_size(g), stride);
             }
             one.x_sums = r.ahead + ahead * stride;
+            if (has_rows)
+                one.x_sums =
+                    ei_gate_row(instr, bases, ei_time(&r, k) * instr->dim[12] + b * instr->dim[13], stride);
             one.out = ei_h_out_of(&r, k, b);
             one.c_next = left == 1 && c_final != NULL ? c_final : (ei_f32 *)r.c;
             step(instr, &one);
@@ -302,6 +326,7 @@ EI_INLINE void ei_walk(const ei_instr *instr, char *const *bases, const ei_group
                 memcpy(c_final, one.c, (size_t)r.hidden * sizeof *one.c);
         }
     }
+    return EI_OK;
 }
 
 EI_INLINE int ei_is_single_step(const ei_instr *instr) { return instr->dim[0] == 1 && instr->dim[1] == 1; }

@@ -41,21 +41,21 @@ EI_INLINE void ei_rnn_step(const ei_instr *instr, const ei_one *one)
     }
 }
 
-static EI_NOINLINE void ei_rnn_walk(const ei_instr *instr, char *const *bases)
+static EI_NOINLINE ei_status ei_rnn_walk(const ei_instr *instr, char *const *bases)
 {
     const ei_groups g = ei_rnn_groups(instr->dim[2], instr->dim[3]);
-    ei_walk(instr, bases, &g, 1, 0, ei_rnn_step);
+    return ei_walk(instr, bases, &g, 1, 0, ei_rnn_step);
 }
 
 static EI_NOINLINE ei_status EI_FN(ei_rnn_f32)(const ei_instr *instr, char *const *bases)
 {
     if (!ei_acts_known(instr, 1))
         return EI_BAD_PROGRAM;
-    if (!ei_is_single_step(instr)) {
-        ei_rnn_walk(instr, bases);
-        return EI_OK;
-    }
-    const ei_one one = ei_single_step(instr, bases, 0);
-    ei_rnn_step(instr, &one);
-    return EI_OK;
+    if (!ei_is_single_step(instr))
+        return ei_rnn_walk(instr, bases);
+    ei_one one;
+    const ei_status status = ei_single_step(instr, bases, 0, ei_up_to_lanes(instr->dim[3]), &one);
+    if (status == EI_OK)
+        ei_rnn_step(instr, &one);
+    return status;
 }

@@ -16,6 +16,7 @@ static ei_status EI_FN(ei_run)(const ei_instr *code, size_t count, char *const *
         case EI_OP_SOFTMAX: status = EI_FN(ei_softmax_f32)(instr, bases); break;
         case EI_OP_COPY: status = EI_FN(ei_copy)(instr, bases); break;
         case EI_OP_CAST: status = EI_FN(ei_cast)(instr, bases); break;
+        case EI_OP_X_SUMS: status = EI_FN(ei_x_sums_f32)(instr, bases); break;
         default: break;
         }
         if (status != EI_OK) {
