@@ -21,6 +21,7 @@ from .errors import (
 from .limits import Limits
 from .model import Model, load
 from .pipeline import pipeline
+from .pool import Pool
 from .stream import Stream
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ __all__ = [
     "ModelLimitError",
     "ModelLoadError",
     "PipelineError",
+    "Pool",
     "Stream",
     "StreamError",
     "UnsupportedOperatorError",

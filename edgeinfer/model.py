@@ -11,14 +11,15 @@ from typing import Any, Literal
 import numpy as np
 
 from .backends import Backend, Session, choose
-from .backends.base import Converter, Parts, StateLayout, WindowEngine, into_record, record_shape
+from .backends.base import Converter, Parts, PoolEngine, StateLayout, WindowEngine, into_record, record_shape
 from .digest import sha256_of
 from .errors import InputError, ModelFormatError, ModelLoadError, StreamError
 from .graph import Prepared, State, ValueInfo, macs, window_axis
 from .limits import DEFAULT, Limits, Policy
 from .onnx_file import can_read_safely, read_model
+from .pool import PlainPool, Pool
 from .spec import MAX_WINDOW, SPEC_KEY, Spec, Window
-from .stream import PlainWindow, StepCore, Stream, WindowCore, last_row
+from .stream import Outputs, PlainWindow, StepCore, Stream, WindowCore, last_row
 
 # Sequence plans kept for input shapes seen before.
 _PLANS = 8
@@ -207,13 +208,38 @@ class Model:
         ModelLoadError on a backend that cannot be taken apart.
         """
         if not whole:
-            self._step_core()  # raises where there is no step
+            self._step_parts()  # raises where there is no step
             item = self._prepared.step.input_shape if self._prepared and self._prepared.step else (None,)
             return self._backend.step_parts(Converter(self.inputs[0], item, self._reject).checked(xs))
         info, axis = self._windowed()
         features = tuple(d for i, d in enumerate(info.shape) if i not in (0, 1, axis))
         items = Converter(info, features, self._reject).checked(xs, many=True)
         return self._backend.parts(self._arrays({info.name: items[None] if axis else items[:, None]}))
+
+    def pool(self, capacity: int, mode: Literal["stream"] | None = None) -> Pool:
+        """Room for ``capacity`` streams of this model, each with its own state, stepped together in one call.
+
+        mode: ``"stream"`` for a file that does not say that it was trained to carry its state. Raises StreamError where
+        the model cannot, or is recomputed over a window.
+        """
+        if not isinstance(capacity, int) or isinstance(capacity, bool) or capacity < 1:
+            raise StreamError(f"capacity: expected how many streams at most, from 1 on, got {capacity!r}")
+        if mode not in (None, "stream"):
+            raise StreamError(f"mode: a pool carries states, so expected 'stream', got {mode!r}")
+        if (mode or self._default_mode()) == "window":
+            raise StreamError(
+                "a pool carries states from step to step, and the file says that the model is recomputed over a "
+                "window; give each series its own model.stream(), or call the model on a batch of windows"
+            )
+        convert, layout, outputs, record = self._step_parts()
+
+        def make(refuse: Callable[[np.ndarray, int], None]) -> PoolEngine:
+            engine = self._backend.slots(convert, layout, record, capacity, refuse)
+            if engine is not None:
+                return engine
+            return PlainPool(lambda: self._backend.stepper(convert, layout, record), convert, record, refuse)
+
+        return Pool(make, layout, outputs, self.sha256, capacity)
 
     def describe(self) -> dict[str, Any]:
         """What `edgeinfer info` shows, ready for JSON."""
@@ -284,6 +310,11 @@ class Model:
         )
 
     def _step_core(self) -> StepCore:
+        convert, layout, outputs, record = self._step_parts()
+        return StepCore(lambda: self._backend.stepper(convert, layout, record), layout, outputs)
+
+    def _step_parts(self) -> tuple[Converter, StateLayout, Outputs, tuple[int, ...]]:
+        """How a step's input is read, its states laid out, its outputs named, and the shape of their record."""
         prepared = self._prepared
         if prepared is not None and prepared.step is None:
             raise StreamError(f"the model cannot stream: {prepared.streamability.reason}")
@@ -300,12 +331,9 @@ class Model:
             item = tuple(d if isinstance(d, int) else 1 for d in self.inputs[0].shape[2:])
             # all that is known of a step: what the file declares fixed, less the batch
             shapes = tuple(tuple(d for d in info.shape[1:] if isinstance(d, int)) for info in self.outputs)
-        layout = StateLayout(self.states)
-        convert = Converter(self.inputs[0], item, self._reject)
         names = tuple(info.name for info in self.outputs)
-        outputs = tuple(zip(names, shapes, strict=True))
-        record = record_shape(shapes)
-        return StepCore(lambda: self._backend.stepper(convert, layout, record), layout, outputs)
+        convert = Converter(self.inputs[0], item, self._reject)
+        return convert, StateLayout(self.states), tuple(zip(names, shapes, strict=True)), record_shape(shapes)
 
     def _windowed(self) -> tuple[ValueInfo, int]:
         """The input that a window goes over, and its time axis. Raises StreamError where there is none."""

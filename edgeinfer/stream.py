@@ -109,14 +109,18 @@ class Stream(OneCaller):
             self._end()
 
     def _by_name(self, record: np.ndarray) -> dict[str, np.ndarray]:
-        """[…, total] → one array per output."""
-        found = {}
-        start = 0
-        for name, shape in self._core.outputs:
-            size = math.prod(shape)
-            found[name] = record[..., start : start + size].reshape((*record.shape[:-1], *shape))
-            start += size
-        return found
+        return by_name(self._core.outputs, record)
+
+
+def by_name(outputs: Outputs, record: np.ndarray) -> dict[str, np.ndarray]:
+    """[…, total] → one array per output."""
+    found = {}
+    start = 0
+    for name, shape in outputs:
+        size = math.prod(shape)
+        found[name] = record[..., start : start + size].reshape((*record.shape[:-1], *shape))
+        start += size
+    return found
 
 
 class StepCore:

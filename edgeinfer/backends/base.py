@@ -13,6 +13,22 @@ from ..graph import State, ValueInfo
 from ..spec import Window
 
 
+class PoolEngine(Protocol):
+    """The states of many streams, by slot. A step is all or nothing."""
+
+    def step(self, slots: np.ndarray, x: Any, out: np.ndarray | None = None) -> np.ndarray:
+        """slots: int64 [n]; x: [n, …], one item for each. Raises what ``refuse`` raises for a slot."""
+        ...
+
+    def use(self, slot: int, used: bool) -> None:
+        """Take a slot into use, or out of it."""
+        ...
+
+    def get_state(self, slot: int) -> np.ndarray: ...
+
+    def set_state(self, slot: int, state: np.ndarray) -> None: ...
+
+
 class WindowEngine(Protocol):
     """One stream's window: its last inputs, and the answer over them. Several outputs come as one flat record."""
 
@@ -108,6 +124,20 @@ class Backend(Protocol):
         """``shape`` is that of a step's record (record_shape)."""
         ...
 
+    def slots(
+        self,
+        convert: Converter,
+        states: StateLayout,
+        shape: tuple[int, ...],
+        capacity: int,
+        refuse: Callable[[np.ndarray, int], None],
+    ) -> PoolEngine | None:
+        """Many streams at once, or None where this backend has no way of its own for this model.
+
+        refuse(slots, position) raises for a slot that is out of range, not in use, or came before.
+        """
+        ...
+
     def placement(self) -> dict[str, str]:
         """Which code runs each node: native, numpy or onnxruntime."""
         ...
@@ -151,6 +181,14 @@ class Converter:
         ):
             raise self._wrong(f"shape {self._shown(many)}", f"shape {list(array.shape)}")
         return np.ascontiguousarray(self._cast(array)).reshape(array.shape)
+
+    def rows(self, x: Any, count: int) -> np.ndarray:
+        """As ``checked`` with ``many``, for exactly so many items."""
+        array = self.checked(x, many=True)
+        if len(array) != count:
+            item = ", ".join(str(d) for d in (count, *self.shape))
+            raise self._wrong(f"shape [{item}]", f"shape {list(array.shape)}")
+        return array
 
     def checked(self, x: Any, many: bool = False) -> np.ndarray:
         """As calling it, with NaN and infinities refused where they are to be."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import InputError, ModelLimitError, ModelLoadError
 from ..graph import BoundGraph, Prepared, StepGraph, Value, bind, fuse, node_bytes, node_macs
-from ..kernels.native import Call, Program, Stepper, core_lanes, core_names
+from ..kernels.native import Call, Program, Slots, Stepper, core_lanes, core_names
 from ..kernels.native import Window as NativeWindow
 from ..plan import (
     ARENA,
@@ -93,6 +93,22 @@ class NativeBackend:
                 convert.reject_nonfinite,
             )
         return SegmentedStepper(program, plan, convert, shape, states.nbytes)
+
+    def slots(
+        self,
+        convert: Converter,
+        states: StateLayout,
+        shape: tuple[int, ...],
+        capacity: int,
+        refuse: Callable[[np.ndarray, int], None],
+    ) -> Slots | None:
+        step, plan = self._prepared.step, self._step_plan
+        assert step is not None and plan is not None
+        if not plan.all_native:
+            return None
+        program = _program(plan, self.isa)
+        reject = convert.reject_nonfinite
+        return Slots(program, convert, step.input_shape, shape, states.nbytes, reject, capacity, refuse)
 
     def placement(self) -> dict[str, str]:
         plan = self._step_plan or self._smallest_plan()

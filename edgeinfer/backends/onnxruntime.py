@@ -91,6 +91,9 @@ class OnnxRuntimeBackend:
             )
         return OnnxRuntimeStepper(self, convert, states, shape)
 
+    def slots(self, *_: object) -> None:
+        return None
+
     def placement(self) -> dict[str, str]:
         return {}
 

@@ -31,6 +31,9 @@ class ReferenceBackend:
         assert self._prepared.step is not None
         return ReferenceStepper(self._prepared.step, convert, states, shape)
 
+    def slots(self, *_: object) -> None:
+        return None
+
     def placement(self) -> dict[str, str]:
         return {node.name: "numpy" for node in self._prepared.graph.nodes}
 

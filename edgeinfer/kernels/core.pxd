@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 
 cdef extern from "csrc/core.h" nogil:
@@ -29,3 +29,21 @@ cdef extern from "csrc/core.h" nogil:
 
     ei_status ei_run_steps(const ei_core *core, const ei_instr *code, size_t count, char **bases,
                            const ei_step *layout, size_t steps, size_t *failed_step, size_t *failed)
+
+    enum:
+        EI_POOL_ROWS
+        EI_POOL_BASES
+
+    ctypedef struct ei_pool:
+        char *weights
+        char *constants
+        char *arenas
+        int64_t arena_stride
+        char *states
+        int64_t bank
+        uint8_t *live
+        int64_t x_stride
+        int64_t y_stride
+
+    ei_status ei_run_pool(const ei_core *core, const ei_instr *code, size_t count, const ei_pool *pool,
+                          const int64_t *slots, size_t n, char *x, char *y, size_t *failed_row, size_t *failed)

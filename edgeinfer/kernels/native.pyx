@@ -5,7 +5,7 @@ from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_REFCNT, Py_XDECREF
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.math cimport NAN
 from libc.string cimport memcpy, memmove
 
@@ -163,3 +163,4 @@ include "engine.pxi"
 include "stepper.pxi"
 include "window.pxi"
 include "call.pxi"
+include "pool.pxi"

@@ -136,12 +136,18 @@ typedef struct ei_instr {
     int64_t dim[EI_DIMS];
 } ei_instr;
 
+#define EI_POOL_ROWS 32 /* streams that a pool steps at once */
+
 /* What one instruction set offers. */
 typedef struct ei_core {
     const char *name; /* "generic", "avx2", "avx512", "neon" */
     int32_t lanes;    /* floats per vector, and units per block of packed weights */
     /* Runs code[0..count). On failure returns the status and sets *failed to the instruction's index. */
     ei_status (*run)(const ei_instr *code, size_t count, char *const *bases, size_t *failed);
+    /* The same for n <= EI_POOL_ROWS rows, each with bases of its own that differ in all but weights and constants.
+     * Bit for bit what run gives for each row. On failure *failed_row is the row. */
+    ei_status (*run_rows)(const ei_instr *code, size_t count, char *const *const *rows, size_t n, size_t *failed,
+                          size_t *failed_row);
     /* 1 where all values are finite, else 0. Any alignment. */
     int (*all_finite)(const float *x, size_t count);
 } ei_core;
@@ -163,5 +169,22 @@ typedef struct ei_step {
  * live state is at bases[state_in]. On failure *failed_step is the step that failed. */
 ei_status ei_run_steps(const ei_core *core, const ei_instr *code, size_t count, char **bases, const ei_step *layout,
                        size_t steps, size_t *failed_step, size_t *failed);
+
+/* Many streams of one stepping program. Bases: weights, constants, arena, state before, state after, x, y. */
+#define EI_POOL_BASES 7
+typedef struct ei_pool {
+    char *weights, *constants;
+    char *arenas; /* EI_POOL_ROWS of them */
+    int64_t arena_stride;
+    char *states; /* for each slot two banks, one after the other */
+    int64_t bank;
+    uint8_t *live; /* for each slot which of its banks is live: 0 or 1 */
+    int64_t x_stride, y_stride;
+} ei_pool;
+
+/* One step of slots[0..n), which are different ones, with a row of x and y each. All or nothing: on failure, at
+ * *failed_row of them, every live state is as it was. */
+ei_status ei_run_pool(const ei_core *core, const ei_instr *code, size_t count, const ei_pool *pool,
+                      const int64_t *slots, size_t n, char *x, char *y, size_t *failed_row, size_t *failed);
 
 #endif

@@ -27,6 +27,8 @@ static ei_status EI_FN(ei_run)(const ei_instr *code, size_t count, char *const *
     return EI_OK;
 }
 
+#include "rows_body.h"
+
 static int EI_FN(ei_all_finite)(const float *x, size_t count)
 {
     const uint32_t exponent = 0x7f800000u;
@@ -37,4 +39,4 @@ static int EI_FN(ei_all_finite)(const float *x, size_t count)
     return bad == 0;
 }
 
-const ei_core EI_FN(ei_core) = {EI_ISA_NAME, EI_LANES, EI_FN(ei_run), EI_FN(ei_all_finite)};
+const ei_core EI_FN(ei_core) = {EI_ISA_NAME, EI_LANES, EI_FN(ei_run), EI_FN(ei_run_rows), EI_FN(ei_all_finite)};

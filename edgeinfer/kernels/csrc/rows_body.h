@@ -1,0 +1,306 @@
+/* One step of many streams at once: the same instructions for rows of memory of their own.
+ *
+ * A group of weights is read once for a tile of EI_TILE_ROWS rows, one segment of the sum after the other: a stream
+ * alone waits for the cache, many share what it brings. Each sum has the order of sums_body.h and each cell is the code
+ * of its own file, so a row has the bits that it has alone. What does not fill a tile, or has no tiles, runs alone. */
+
+/* A tile's values: a row of x or h each. */
+typedef struct ei_tile_values {
+    const ei_f32 *a, *b, *c, *d;
+} ei_tile_values;
+
+#define EI_TILE_VALUES(rows, field)                                                                \
+    (ei_tile_values){rows[0].field, rows[EI_TILE_ROWS > 1 ? 1 : 0].field,                          \
+                     rows[EI_TILE_ROWS > 2 ? 2 : 0].field, rows[EI_TILE_ROWS > 3 ? 3 : 0].field}
+
+/* s + v W for k in [from, to): one chain for each row. */
+EI_INLINE ei_tile ei_tile_chain(ei_tile s, ei_tile_values v, int64_t from, int64_t to, const float *w, int vectors)
+{
+    for (int64_t k = from; k < to; k++) {
+        const ei_sums weights = ei_sums_load(w + k * vectors * EI_LANES, vectors);
+        s.a = ei_sums_fma(s.a, v.a[k], weights, vectors);
+        if (EI_TILE_ROWS > 1)
+            s.b = ei_sums_fma(s.b, v.b[k], weights, vectors);
+        if (EI_TILE_ROWS > 2)
+            s.c = ei_sums_fma(s.c, v.c[k], weights, vectors);
+        if (EI_TILE_ROWS > 3)
+            s.d = ei_sums_fma(s.d, v.d[k], weights, vectors);
+    }
+    return s;
+}
+
+/* As ei_sums_two, or as ei_sums_four, for every row. */
+EI_INLINE ei_tile ei_tile_segments(ei_tile s, ei_tile_values v, int64_t n, const float *w, int vectors, int segments)
+{
+    const ei_sums zero = ei_sums_zero();
+    const int64_t part = segments == 2 ? n - n / 2 : (n + 3) / 4;
+    s = ei_tile_chain(s, v, 0, part < n ? part : n, w, vectors);
+    if (segments == 2 && n < 2)
+        return s;
+    for (int segment = 1; segment < segments; segment++) {
+        const int64_t from = segment * part < n ? segment * part : n, to = from + part < n ? from + part : n;
+        s = ei_tile_add(s, ei_tile_chain((ei_tile){zero, zero, zero, zero}, v, from, to, w, vectors));
+    }
+    return s;
+}
+
+/* What the sums of x give: from the bias at w, or read where they were summed before, `at` floats on. */
+EI_INLINE ei_tile ei_tile_of_x(const ei_one *rows, const float *w, int64_t bias_vectors, int64_t at, int vectors)
+{
+    if (rows[0].x_sums != NULL) {
+        const ei_sums a = ei_sums_load(rows[0].x_sums + at, vectors);
+        return (ei_tile){a, EI_TILE_ROWS > 1 ? ei_sums_load(rows[1].x_sums + at, vectors) : a,
+                         EI_TILE_ROWS > 2 ? ei_sums_load(rows[2].x_sums + at, vectors) : a,
+                         EI_TILE_ROWS > 3 ? ei_sums_load(rows[3].x_sums + at, vectors) : a};
+    }
+    const ei_sums bias = ei_sums_load(w, vectors);
+    return ei_tile_segments((ei_tile){bias, bias, bias, bias}, EI_TILE_VALUES(rows, x), rows[0].inputs,
+                            w + bias_vectors * EI_LANES, vectors, 2);
+}
+
+/* A group's sums, x and h; `h` is what stands for it in a reset-first GRU's second section. */
+EI_INLINE ei_tile ei_tile_sums(const ei_one *rows, ei_tile_values h, const float *w, int64_t at, int vectors)
+{
+    const ei_tile s = ei_tile_of_x(rows, w, vectors, at, vectors);
+    return ei_tile_segments(s, h, rows[0].hidden, w + (1 + rows[0].inputs) * vectors * EI_LANES, vectors, 2);
+}
+
+/* The rows of an instruction that is a single step of each. */
+EI_INLINE void ei_ones(ei_one *ones, const ei_instr *instr, char *const *const *rows, int64_t n, int has_c)
+{
+    for (int64_t r = 0; r < n; r++)
+        ones[r] = ei_single_step(instr, rows[r], has_c);
+}
+
+EI_INLINE void ei_lstm_tiles(const ei_instr *instr, int standard, const ei_one *ones, int64_t n)
+{
+    const int64_t hidden = ones->hidden, block = (1 + ones->inputs + hidden) * 4 * EI_LANES;
+    int64_t unit = 0;
+    for (const float *w = ones->weights; unit + EI_LANES <= hidden; unit += EI_LANES, w += block) {
+        for (const ei_one *rows = ones; rows < ones + n; rows += EI_TILE_ROWS) {
+            const ei_tile s = ei_tile_sums(rows, EI_TILE_VALUES(rows, h), w, 4 * unit, 4);
+            ei_lstm_units(instr, standard, s.a, rows, unit, EI_LANES);
+            if (EI_TILE_ROWS > 1)
+                ei_lstm_units(instr, standard, s.b, rows + 1, unit, EI_LANES);
+            if (EI_TILE_ROWS > 2)
+                ei_lstm_units(instr, standard, s.c, rows + 2, unit, EI_LANES);
+            if (EI_TILE_ROWS > 3)
+                ei_lstm_units(instr, standard, s.d, rows + 3, unit, EI_LANES);
+        }
+    }
+    for (int64_t r = 0; unit < hidden && r < n; r++)
+        ei_lstm_left(instr, standard, ones + r);
+}
+
+EI_INLINE void ei_gru_tile_linear(const ei_instr *instr, const ei_one *rows, const float *w, int64_t unit)
+{
+    const ei_tile x = ei_tile_of_x(rows, w, 4, 3 * unit, 3);
+    ei_tile s = x; /* but the candidate's h sums start from Rb */
+    s.a.c = s.b.c = s.c.c = s.d.c = vf_load(w + 3 * EI_LANES);
+    s = ei_tile_segments(s, EI_TILE_VALUES(rows, h), rows->hidden, w + (4 + 3 * rows->inputs) * EI_LANES, 3, 2);
+    ei_gru_units_linear(instr, s.a, x.a.c, rows, unit, EI_LANES);
+    if (EI_TILE_ROWS > 1)
+        ei_gru_units_linear(instr, s.b, x.b.c, rows + 1, unit, EI_LANES);
+    if (EI_TILE_ROWS > 2)
+        ei_gru_units_linear(instr, s.c, x.c.c, rows + 2, unit, EI_LANES);
+    if (EI_TILE_ROWS > 3)
+        ei_gru_units_linear(instr, s.d, x.d.c, rows + 3, unit, EI_LANES);
+}
+
+EI_INLINE void ei_gru_tiles_linear(const ei_instr *instr, const ei_one *ones, int64_t n)
+{
+    const int64_t hidden = ones->hidden, block = (4 + 3 * (ones->inputs + hidden)) * EI_LANES;
+    int64_t unit = 0;
+    for (const float *w = ones->weights; unit + EI_LANES <= hidden; unit += EI_LANES, w += block)
+        for (const ei_one *rows = ones; rows < ones + n; rows += EI_TILE_ROWS)
+            ei_gru_tile_linear(instr, rows, w, unit);
+    for (int64_t r = 0; unit < hidden && r < n; r++)
+        ei_gru_left_linear(instr, ones + r);
+}
+
+EI_INLINE void ei_gru_pair_zr(const ei_instr *instr, ei_sums s, const ei_one *one, int64_t unit)
+{
+    ei_gru_units_zr(instr, s.a, s.c, one, unit, EI_LANES);
+    ei_gru_units_zr(instr, s.b, s.d, one, unit + EI_LANES, EI_LANES);
+}
+
+/* Of a group's vectors, those of four sums that are units: the candidate of a reset-first GRU, or an RNN's h. */
+EI_INLINE void ei_units_of(const ei_instr *instr, ei_sums s, const ei_one *one, int64_t unit, int64_t n, int vectors,
+                           int gru)
+{
+    const vf sums[] = {s.a, s.b, s.c, s.d};
+    for (int k = 0; k < vectors; k++, unit += EI_LANES, n -= EI_LANES) {
+        if (gru)
+            ei_gru_units_n(instr, sums[k], one, unit, n);
+        else
+            ei_h_store(one->out, unit, ei_activate(instr, 0, sums[k]), n);
+    }
+}
+
+EI_INLINE void ei_unit_tiles_of(const ei_instr *instr, const ei_one *ones, int64_t rows_n, const float *w, int64_t at,
+                                int64_t unit, int64_t n, int vectors, int gru)
+{
+    for (const ei_one *rows = ones; rows < ones + rows_n; rows += EI_TILE_ROWS) {
+        const ei_tile_values h = gru ? EI_TILE_VALUES(rows, reset_h) : EI_TILE_VALUES(rows, h);
+        const ei_tile s = ei_tile_sums(rows, h, w, at + unit, vectors);
+        ei_units_of(instr, s.a, rows, unit, n, vectors, gru);
+        if (EI_TILE_ROWS > 1)
+            ei_units_of(instr, s.b, rows + 1, unit, n, vectors, gru);
+        if (EI_TILE_ROWS > 2)
+            ei_units_of(instr, s.c, rows + 2, unit, n, vectors, gru);
+        if (EI_TILE_ROWS > 3)
+            ei_units_of(instr, s.d, rows + 3, unit, n, vectors, gru);
+    }
+}
+
+/* A section of one gate in groups of four vectors of units, the last with as many as there are left. */
+EI_INLINE void ei_unit_tiles(const ei_instr *instr, const ei_one *ones, int64_t n, const float *w, int64_t at, int gru)
+{
+    const int64_t hidden = ones->hidden, units = 4 * EI_LANES, block = (1 + ones->inputs + hidden) * units;
+    int64_t unit = 0;
+    for (; unit + units <= hidden; unit += units, w += block)
+        ei_unit_tiles_of(instr, ones, n, w, at, unit, units, 4, gru);
+    const int64_t left = hidden - unit;
+    if (left > 3 * EI_LANES)
+        ei_unit_tiles_of(instr, ones, n, w, at, unit, left, 4, gru);
+    else if (left > 2 * EI_LANES)
+        ei_unit_tiles_of(instr, ones, n, w, at, unit, left, 3, gru);
+    else if (left > EI_LANES)
+        ei_unit_tiles_of(instr, ones, n, w, at, unit, left, 2, gru);
+    else if (left > 0)
+        ei_unit_tiles_of(instr, ones, n, w, at, unit, left, 1, gru);
+}
+
+EI_INLINE void ei_gru_tiles_reset_first(const ei_instr *instr, const ei_one *ones, int64_t n)
+{
+    const ei_groups zr = ei_gru_groups_zr(ones->inputs, ones->hidden);
+    for (int64_t k = 0; k < zr.blocks; k++) {
+        const int64_t unit = k * 2 * EI_LANES;
+        for (const ei_one *rows = ones; rows < ones + n; rows += EI_TILE_ROWS) {
+            const ei_tile s =
+                ei_tile_sums(rows, EI_TILE_VALUES(rows, h), ones->weights + k * zr.block, 2 * unit, 4);
+            ei_gru_pair_zr(instr, s.a, rows, unit);
+            if (EI_TILE_ROWS > 1)
+                ei_gru_pair_zr(instr, s.b, rows + 1, unit);
+            if (EI_TILE_ROWS > 2)
+                ei_gru_pair_zr(instr, s.c, rows + 2, unit);
+            if (EI_TILE_ROWS > 3)
+                ei_gru_pair_zr(instr, s.d, rows + 3, unit);
+        }
+    }
+    for (int64_t r = 0; zr.left > 0 && r < n; r++)
+        ei_gru_left_zr(instr, ones + r);
+    ei_unit_tiles(instr, ones, n, ones->weights + ei_section_size(&zr, ones->inputs, ones->hidden),
+                  ei_sums_size(&zr), 1);
+}
+
+/* --- operators: how many of the rows, from the first on, were done together ------------------------------------ */
+
+static EI_NOINLINE int64_t ei_lstm_rows(const ei_instr *instr, char *const *const *rows, int64_t n)
+{
+    ei_one ones[EI_POOL_ROWS];
+    if (!ei_is_single_step(instr) || !ei_acts_known(instr, 3))
+        return 0;
+    ei_ones(ones, instr, rows, n, 1);
+    if (ei_lstm_is_standard(instr))
+        ei_lstm_tiles(instr, 1, ones, n);
+    else
+        ei_lstm_tiles(instr, 0, ones, n);
+    return n;
+}
+
+static EI_NOINLINE int64_t ei_gru_rows(const ei_instr *instr, char *const *const *rows, int64_t n)
+{
+    ei_one ones[EI_POOL_ROWS];
+    if (!ei_is_single_step(instr) || !ei_acts_known(instr, 2))
+        return 0;
+    ei_ones(ones, instr, rows, n, 0);
+    if (instr->dim[7] != 0)
+        ei_gru_tiles_linear(instr, ones, n);
+    else
+        ei_gru_tiles_reset_first(instr, ones, n);
+    return n;
+}
+
+static EI_NOINLINE int64_t ei_rnn_rows(const ei_instr *instr, char *const *const *rows, int64_t n)
+{
+    ei_one ones[EI_POOL_ROWS];
+    if (!ei_is_single_step(instr) || !ei_acts_known(instr, 1))
+        return 0;
+    ei_ones(ones, instr, rows, n, 0);
+    ei_unit_tiles(instr, ones, n, ones->weights, 0, 0);
+    return n;
+}
+
+/* One group's columns for all rows. w is at the group's bias. */
+EI_INLINE void ei_dense_tiles(const ei_instr *instr, const ei_f32 *const *x, ei_f32 *const *out, int64_t rows,
+                              const float *w, int64_t column, int64_t n, int vectors)
+{
+    const ei_sums bias = ei_sums_load(w, vectors);
+    for (int64_t r = 0; r < rows; r += EI_TILE_ROWS) {
+        const ei_tile_values v = {x[r], x[r + (EI_TILE_ROWS > 1 ? 1 : 0)], x[r + (EI_TILE_ROWS > 2 ? 2 : 0)],
+                                  x[r + (EI_TILE_ROWS > 3 ? 3 : 0)]};
+        const ei_tile s = ei_tile_segments((ei_tile){bias, bias, bias, bias}, v, instr->dim[1],
+                                           w + vectors * EI_LANES, vectors, vectors > 2 ? 2 : 4);
+        ei_dense_write(instr, out[r] + column, s.a, n, vectors);
+        if (EI_TILE_ROWS > 1)
+            ei_dense_write(instr, out[r + 1] + column, s.b, n, vectors);
+        if (EI_TILE_ROWS > 2)
+            ei_dense_write(instr, out[r + 2] + column, s.c, n, vectors);
+        if (EI_TILE_ROWS > 3)
+            ei_dense_write(instr, out[r + 3] + column, s.d, n, vectors);
+    }
+}
+
+static EI_NOINLINE int64_t ei_dense_rows(const ei_instr *instr, char *const *const *rows, int64_t n)
+{
+    const int64_t inputs = instr->dim[1], columns = instr->dim[2];
+    const ei_f32 *x[EI_POOL_ROWS];
+    ei_f32 *out[EI_POOL_ROWS];
+    if (instr->dim[0] != 1 || 4 * columns <= EI_LANES || !ei_acts_known(instr, 1))
+        return 0;
+    for (int64_t r = 0; r < n; r++) {
+        x[r] = (const ei_f32 *)ei_in(instr, rows[r], 0);
+        out[r] = (ei_f32 *)ei_out(instr, rows[r], 0);
+    }
+    const float *w = (const float *)(const void *)ei_in(instr, rows[0], 1);
+    int64_t column = 0;
+    for (; column + 4 * EI_LANES <= columns; column += 4 * EI_LANES, w += (1 + inputs) * 4 * EI_LANES)
+        ei_dense_tiles(instr, x, out, n, w, column, 4 * EI_LANES, 4);
+    const int64_t left = columns - column;
+    if (left > 3 * EI_LANES)
+        ei_dense_tiles(instr, x, out, n, w, column, left, 4);
+    else if (left > 2 * EI_LANES)
+        ei_dense_tiles(instr, x, out, n, w, column, left, 3);
+    else if (left > EI_LANES)
+        ei_dense_tiles(instr, x, out, n, w, column, left, 2);
+    else if (left > 0)
+        ei_dense_tiles(instr, x, out, n, w, column, left, 1);
+    return n;
+}
+
+static ei_status EI_FN(ei_run_rows)(const ei_instr *code, size_t count, char *const *const *rows, size_t n,
+                                    size_t *failed, size_t *failed_row)
+{
+    const int64_t tiled = (int64_t)(n - n % EI_TILE_ROWS);
+    for (size_t k = 0; k < count; k++) {
+        int64_t done = 0;
+        switch (tiled > 0 ? code[k].op : 0) {
+        case EI_OP_LSTM: done = ei_lstm_rows(code + k, rows, tiled); break;
+        case EI_OP_GRU: done = ei_gru_rows(code + k, rows, tiled); break;
+        case EI_OP_RNN: done = ei_rnn_rows(code + k, rows, tiled); break;
+        case EI_OP_DENSE: done = ei_dense_rows(code + k, rows, tiled); break;
+        default: break;
+        }
+        for (size_t row = (size_t)done; row < n; row++) {
+            size_t at = 0;
+            const ei_status status = EI_FN(ei_run)(code + k, 1, rows[row], &at);
+            if (status != EI_OK) {
+                *failed = k;
+                *failed_row = row;
+                return status;
+            }
+        }
+    }
+    return EI_OK;
+}
