@@ -26,8 +26,8 @@ def _step(case: Case, folder: Path, keep: bool = False, suffix: str = "", **opti
 
 
 def _out(case: Case, folder: Path) -> Job:
-    stream = _load(folder / f"{case.model}.onnx").stream(scalar=False)
-    return Job(partial(stream.step, out=np.zeros(1, np.float32)), list, np.array)
+    step, y = _load(folder / f"{case.model}.onnx").stream(scalar=False).step, np.zeros(1, np.float32)
+    return Job(lambda x: step(x, y), list, np.array)
 
 
 def _whole(case: Case, folder: Path) -> Job:
@@ -76,8 +76,10 @@ CONTENDERS = (
         _step,
         load=_load,
     ),
-    Contender("edgeinfer fresh", "edgeinfer", "step(), every output kept", _kind("step"), partial(_step, keep=True)),
-    Contender("edgeinfer out=", "edgeinfer", "step(x, out=y)", _kind("step"), _out),
+    Contender(
+        "edgeinfer fresh", "edgeinfer", "step(), the last 256 outputs kept", _kind("step"), partial(_step, keep=True)
+    ),
+    Contender("edgeinfer out=", "edgeinfer", "step(x, y), the output written to y", _kind("step"), _out),
     Contender("edgeinfer sequence", "edgeinfer", "model(x)", _kind("sequence"), _whole),
     Contender(
         "edgeinfer window step",

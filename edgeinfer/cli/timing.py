@@ -54,8 +54,8 @@ class Timing:
 class Stopwatch:
     """Times one call on inputs that come in turn, a round at a time, and keeps what it measured.
 
-    call: takes one of ``inputs``. seconds: about how long a round takes. keep: hold on to the results of a loop while
-    it runs, so that none of their memory can be used again.
+    call: takes one of ``inputs``. seconds: about how long a round takes. keep: hold on to the results, as many as there
+    are inputs, so that the memory of the one before cannot be used again.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Stopwatch:
         self._loop(-(-self._size // _WARM))
         self._singles.append(self._singly(self._size))
         part = -(-self._size // _PARTS)
-        self.loops.append(float(np.median([self._loop(part) for _ in range(_PARTS)])) / part)
+        self.loops.append(float(np.median([self._loop(part) for _ in range(_PARTS)])))
         return self.loops[-1]
 
     def timing(self) -> Timing:
@@ -88,7 +88,7 @@ class Stopwatch:
         self._loop(len(self._inputs))
         size = 1
         while True:
-            spent = self._loop(size) / 1e9
+            spent = self._loop(size) * size / 1e9
             if spent >= seconds / 8:
                 # half of the round is timed singly, half in the loop
                 return max(_LEAST, int(size * seconds / 2 / spent))
@@ -104,18 +104,22 @@ class Stopwatch:
             taken.append(clock() - before)
         return np.array(taken, dtype=np.int64)
 
-    def _loop(self, count: int) -> int:
+    def _loop(self, count: int) -> float:
+        """Nanoseconds per call."""
         call, clock = self._call, time.perf_counter_ns
-        repeated = list(islice(cycle(self._inputs), count))
-        kept: list[Any] = []
         if self._keep:
+            inputs, times = self._inputs, -(-count // len(self._inputs))
             before = clock()
-            kept += [call(x) for x in repeated]
-            return clock() - before
+            for _ in range(times):
+                kept = [call(x) for x in inputs]
+            spent, count = clock() - before, times * len(inputs)
+            del kept
+            return spent / count
+        repeated = list(islice(cycle(self._inputs), count))
         before = clock()
         for x in repeated:
             call(x)
-        return clock() - before
+        return (clock() - before) / count
 
 
 def measure(calls: Sequence[Callable[[Any], Any]], inputs: Sequence[Any], seconds: float) -> list[Stopwatch]:
