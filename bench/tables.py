@@ -24,8 +24,9 @@ timed, every contender's outputs are held against a float64 computation from the
 off than {tolerance} (relative to max(1, |y|); small weights {small}) is named below and not timed. Times are of calls
 from Python, the state kept from call to call. Garbage collection rests.
 
-**A time** is that of a loop without a clock in it, per call, the median over {rounds} rounds; beside it stands the
-largest error. **A ratio** is how many times as long as edgeinfer the contender took in the same round, the median over
+**A time** is that of a loop without a clock in it, per call: the middle one of parts of half a millisecond, so that what
+interrupts a few of them does not count, and of that the median over {rounds} rounds; beside it stands the largest error.
+**A ratio** is how many times as long as edgeinfer the contender took in the same round, the median over
 the rounds. **Quantiles** are of single calls, less what reading the clock takes.
 
 `make bench` makes this page again, on your machine: it installs the contenders into `.venv-bench` and takes about

@@ -31,9 +31,10 @@ example:
 
 Times stream.step() on random inputs made beforehand, in one thread, after a
 warm-up. min to p99.9 are of single steps, less what reading the clock takes;
-steps/s is of a loop without a clock in it. With --against, both first have to
-give the same outputs (else exit status 1), and then take turns; the ratio is
-that of the loops, the median over the rounds.
+steps/s is of a loop without a clock in it, the middle one of short parts, so
+that what interrupts a few of them does not count. With --against, both first
+have to give the same outputs (else exit status 1), and then take turns; the
+ratio is that of the loops, the median over the rounds.
 
 With --rate, a step is due HZ times a second, counted from the first, and the
 command sleeps in between: how late it woke, how long the step took, when the

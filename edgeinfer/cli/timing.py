@@ -21,7 +21,8 @@ from .output import bar, table
 ROUND_SECONDS = 0.02
 _BINS = 12
 _LEAST = 3  # calls in a round, however long one takes
-_PARTS = 5  # of a loop: the middle one counts, so that a single interruption does not
+# A loop is timed in parts, of which the middle one counts: on a busy machine most of them are not interrupted.
+_PART_SECONDS = 0.0005
 _WARM = 8  # one call in so many goes before a round, untimed: another may have had the caches since
 _BAR = 30
 
@@ -65,6 +66,7 @@ class Stopwatch:
         self._inputs = inputs
         self._keep = keep
         self._size = self._round_size(seconds)
+        self._part = max(min(int(self._size * _PART_SECONDS / seconds * 2), self._size), 1)
         self._singles: list[npt.NDArray[np.int64]] = []
         #: Nanoseconds per call in the loop of each round.
         self.loops: list[float] = []
@@ -73,8 +75,8 @@ class Stopwatch:
         """One round: a warm-up, calls timed singly, a loop of as many. Returns the loop's nanoseconds per call."""
         self._loop(-(-self._size // _WARM))
         self._singles.append(self._singly(self._size))
-        part = -(-self._size // _PARTS)
-        self.loops.append(float(np.median([self._loop(part) for _ in range(_PARTS)])))
+        parts = (self._loop(self._part) for _ in range(-(-self._size // self._part)))
+        self.loops.append(float(np.median(list(parts))))
         return self.loops[-1]
 
     def timing(self) -> Timing:
