@@ -118,7 +118,7 @@ bench: $(DEV)/.installed $(BENCH)/.installed build/cc/roofline
 	build/cc/roofline --json > build/roofline.json
 	$(BENCH)/bin/python -m bench --prepare
 	$(DEV)/bin/python -m bench.tflite build/bench
-	$(BENCH)/bin/python -m bench --write docs/benchmarks.md
+	$(BENCH)/bin/python -m bench --write docs/benchmarks.md --readme README.md
 
 clean:
 	rm -rf build dist *.egg-info $(RUN) $(DEV) $(BENCH) edgeinfer/kernels/*.so

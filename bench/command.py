@@ -28,7 +28,7 @@ examples:
   python -m bench --quick                            a minute, to see that it works
   python -m bench --case 'lstm-8-*' --contender edgeinfer --contender onnxruntime
   python -m bench --kind pool --kind small           some kinds only
-  python -m bench --write docs/benchmarks.md         the whole, as the page (make bench)
+  python -m bench --write docs/benchmarks.md --readme README.md    what make bench does
   python -m bench --from build/bench/results.json    the tables again, nothing is run
 
 Every contender is a process of its own, kept on one core, and only one runs at a
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         print(_listed())
         return 0
     if args.source is not None:
-        _show(json.loads(args.source.read_text("utf-8")), args.write)
+        _show(json.loads(args.source.read_text("utf-8")), args.write, args.readme)
         return 0
     cases = [case for case in all_cases() if case.kind in args.kind or not args.kind]
     cases = [case for case in cases if not args.case or any(fnmatch.fnmatch(case.name, p) for p in args.case)]
@@ -100,14 +100,16 @@ def _run(args: argparse.Namespace, cases: list[Case], names: list[str], options:
     data["minutes"] = round((time.monotonic() - started) / 60, 1)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(args.out, (json.dumps(data, indent=1) + "\n").encode())
-    _show(data, args.write)
+    _show(data, args.write, args.readme)
     log(f"{args.out}: {data['minutes']} minutes")
     bad = [e for result in data["results"] for e in result["entries"].values() if e["status"] not in ("ok", "missing")]
     return 1 if bad else 0
 
 
-def _show(data: dict[str, Any], target: Path | None) -> None:
+def _show(data: dict[str, Any], target: Path | None, readme: Path | None) -> None:
     text = tables.document(data)
+    if readme is not None:
+        write_atomically(readme, tables.with_summary(readme.read_text("utf-8"), data).encode())
     if target is None:
         print(text, end="")
     else:
@@ -140,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     files.add_argument("--out", type=Path, default=_FOLDER / "results.json", metavar="JSON", help="the results")
     files.add_argument("--from", type=Path, dest="source", metavar="JSON", help="make the tables from these results")
     files.add_argument("--write", type=Path, metavar="PAGE", help="where the tables go (default: standard output)")
+    files.add_argument("--readme", type=Path, metavar="PAGE", help="a page to put the table of LSTM steps into")
     return parser
 
 

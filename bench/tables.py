@@ -13,6 +13,19 @@ from .runner import reason
 
 Result = dict[str, Any]
 
+_MARKS = ("<!-- what `make bench` found -->", "<!-- end -->")
+_SUMMARY = (
+    "edgeinfer",
+    "onnxruntime run",
+    "onnxruntime io-binding",
+    "litert fed back",
+    "litert variables",
+    "openvino",
+    "torch",
+    "tract",
+    "numpy",
+)
+
 _INTRO = """\
 # Benchmarks
 
@@ -24,10 +37,10 @@ timed, every contender's outputs are held against a float64 computation from the
 off than {tolerance} (relative to max(1, |y|); small weights {small}) is named below and not timed. Times are of calls
 from Python, the state kept from call to call. Garbage collection rests.
 
-**A time** is that of a loop without a clock in it, per call: the middle one of parts of half a millisecond, so that what
-interrupts a few of them does not count, and of that the median over {rounds} rounds; beside it stands the largest error.
-**A ratio** is how many times as long as edgeinfer the contender took in the same round, the median over
-the rounds. **Quantiles** are of single calls, less what reading the clock takes.
+**A time** is that of a loop without a clock in it, per call: the middle one of parts of half a millisecond, so that
+what interrupts a few of them does not count, and of that the median over {rounds} rounds; beside it stands the largest
+error. **A ratio** is how many times as long as edgeinfer the contender took in the same round, the median over the
+rounds. **Quantiles** are of single calls, less what reading the clock takes.
 
 `make bench` makes this page again, on your machine: it installs the contenders into `.venv-bench` and takes about
 {minutes} of timing. `python -m bench --help` teaches the rest, `--quick` takes a minute.
@@ -86,6 +99,29 @@ def document(data: dict[str, Any]) -> str:
     if left_out:
         blocks.append("## Not timed\n\n" + left_out)
     return "\n\n".join(block.strip() for block in blocks) + "\n"
+
+
+def summary(data: dict[str, Any]) -> str:
+    """The table of the README: one step of every LSTM, the times alone, of who is kept on one core."""
+    results = [r for r in data["results"] if r["case"]["kind"] == "step" and r["case"]["cell"] == "lstm"]
+    results = [result for result in results if result["case"]["layers"] == 1]
+    if not results or not any(_timed(result, "edgeinfer") for result in results):
+        raise SystemExit("python -m bench: --readme: the results have no step of edgeinfer's")
+    shown = [name for name in _SUMMARY if any(_timed(result, name) for result in results)]
+    rows = [(name, *(_loop_time(result["entries"][name]) for result in results)) for name in shown]
+    about = data["environment"]
+    where = f"{about['cpu']}, one core, one thread, commit {about['commit']}"
+    command = "`make bench` makes this table and [docs/benchmarks.md](docs/benchmarks.md), which has the errors too"
+    return f"{_table(('input, hidden', *map(_heading, results)), rows, right=True)}\n\n{where}; {command}.\n"
+
+
+def with_summary(readme: str, data: dict[str, Any]) -> str:
+    """The README with the summary between its two marks."""
+    before, mark, rest = readme.partition(_MARKS[0])
+    _, end, after = rest.partition(_MARKS[1])
+    if not mark or not end:
+        raise SystemExit(f"python -m bench: --readme: expected the marks {_MARKS[0]} and {_MARKS[1]}")
+    return f"{before}{mark}\n{summary(data)}{end}{after}"
 
 
 def _environment(data: dict[str, Any]) -> str:
@@ -179,9 +215,11 @@ def _heading(result: Result) -> str:
 
 
 def _time(entry: dict[str, Any]) -> str:
-    if entry["status"] != "ok":
-        return "–"
-    return f"{show_ns(_median(entry['loops']))} ({entry['error']:.0e})"
+    return f"{_loop_time(entry)} ({entry['error']:.0e})" if entry["status"] == "ok" else "–"
+
+
+def _loop_time(entry: dict[str, Any]) -> str:
+    return show_ns(_median(entry["loops"])) if entry["status"] == "ok" else "–"
 
 
 def _ratio(result: Result, name: str, base: str) -> str:

@@ -116,6 +116,27 @@ def test_the_page_is_a_function_of_the_results(
     assert "LSTM(8, 64)" in page and "sentiment model, 100 tokens" in page and "| edgeinfer | 1.00 |" in page
 
 
+def test_the_readme_gets_the_table_between_its_marks(folder: Path, results: dict[str, Any]) -> None:
+    page = folder / "README.md"
+    page.write_text("# A\n\n<!-- what `make bench` found -->\nold\n<!-- end -->\n\nrest\n", "utf-8")
+    given = ["--from", str(folder / "results.json"), "--readme", str(page), "--write", str(folder / "again.md")]
+    for _ in range(2):  # again over its own table
+        assert main(given) == 0
+        text = page.read_text("utf-8")
+        assert text.startswith("# A\n\n<!-- what `make bench` found -->\n| input, hidden | 1,16 |\n")
+        assert text.endswith("<!-- end -->\n\nrest\n") and "old" not in text and text.count("| edgeinfer |") == 1
+    assert results["data"]["environment"]["commit"] in text and "8,64 x2" not in text
+    assert (folder / "again.md").read_bytes() == (folder / "page.md").read_bytes()
+
+
+def test_a_page_without_the_marks_is_refused(folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("# A\n", "utf-8")
+    with pytest.raises(SystemExit, match="--readme: expected the marks"):
+        main(["--from", str(folder / "results.json"), "--readme", str(page)])
+    assert page.read_text("utf-8") == "# A\n"
+
+
 def test_every_table_of_times_has_its_context_above(results: dict[str, Any]) -> None:
     lines = tables.document(results["data"]).splitlines()
     headers = [i for i, line in enumerate(lines) if line.startswith("| --- | ---:")]

@@ -80,6 +80,18 @@ def test_the_readme_opens_with_the_two_commands_and_a_short_snippet() -> None:
     assert len(lines) <= 10
 
 
+def test_the_readmes_figures_stand_in_the_page_that_the_benchmark_writes() -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8").split("### LSTM")[1]
+    readme = (ROOT / "README.md").read_text("utf-8")
+    block = readme.partition("<!-- what `make bench` found -->")[2].partition("<!-- end -->")[0]
+    rows = dict(re.findall(r"^\| ([a-z][\w -]*) \| (.*) \|$", block, re.MULTILINE))
+    assert {"edgeinfer", "onnxruntime run", "litert fed back"} <= set(rows)
+    for name, cells in rows.items():
+        shown = re.search(rf"^\| {re.escape(name)} \| (.*) \|$", page, re.MULTILINE)
+        assert shown is not None, name
+        assert cells.split(" | ") == [cell.partition(" (")[0] for cell in shown.group(1).split(" | ")]
+
+
 def test_every_operator_is_documented_where_it_runs() -> None:
     rows = re.findall(r"^\| (\w+) \| (\w+) \|", (ROOT / "docs" / "operators.md").read_text("utf-8"), re.MULTILINE)
     documented = {name: place for name, place in rows if name != "operator"}
