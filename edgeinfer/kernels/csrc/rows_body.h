@@ -65,11 +65,14 @@ EI_INLINE ei_tile ei_tile_sums(const ei_one *rows, ei_tile_values h, const float
     return ei_tile_segments(s, h, rows[0].hidden, w + (1 + rows[0].inputs) * vectors * EI_LANES, vectors, 2);
 }
 
-/* The rows of an instruction that is a single step of each. */
-EI_INLINE void ei_ones(ei_one *ones, const ei_instr *instr, char *const *const *rows, int64_t n, int has_c)
+/* The rows of an instruction that is a single step of each; 0 where one of them fails. sums: as ei_single_step. */
+EI_INLINE int ei_ones(ei_one *ones, const ei_instr *instr, char *const *const *rows, int64_t n, int has_c,
+                      int64_t sums)
 {
     for (int64_t r = 0; r < n; r++)
-        ones[r] = ei_single_step(instr, rows[r], has_c);
+        if (ei_single_step(instr, rows[r], has_c, sums, ones + r) != EI_OK)
+            return 0;
+    return 1;
 }
 
 EI_INLINE void ei_lstm_tiles(const ei_instr *instr, int standard, const ei_one *ones, int64_t n)
@@ -194,14 +197,15 @@ EI_INLINE void ei_gru_tiles_reset_first(const ei_instr *instr, const ei_one *one
                   ei_sums_size(&zr), 1);
 }
 
-/* --- operators: how many of the rows, from the first on, were done together ------------------------------------ */
+/* --- operators: how many of the rows, from the first on, were done together; 0 where one of them would fail ----- */
 
 static EI_NOINLINE int64_t ei_lstm_rows(const ei_instr *instr, char *const *const *rows, int64_t n)
 {
     ei_one ones[EI_POOL_ROWS];
-    if (!ei_is_single_step(instr) || !ei_acts_known(instr, 3))
+    const ei_groups g = ei_lstm_groups(instr->dim[2], instr->dim[3]);
+    if (!ei_is_single_step(instr) || !ei_acts_known(instr, 3) ||
+        !ei_ones(ones, instr, rows, n, 1, ei_sums_size(&g)))
         return 0;
-    ei_ones(ones, instr, rows, n, 1);
     if (ei_lstm_is_standard(instr))
         ei_lstm_tiles(instr, 1, ones, n);
     else
@@ -212,10 +216,14 @@ static EI_NOINLINE int64_t ei_lstm_rows(const ei_instr *instr, char *const *cons
 static EI_NOINLINE int64_t ei_gru_rows(const ei_instr *instr, char *const *const *rows, int64_t n)
 {
     ei_one ones[EI_POOL_ROWS];
-    if (!ei_is_single_step(instr) || !ei_acts_known(instr, 2))
+    const int linear = instr->dim[7] != 0;
+    const ei_groups g = linear ? ei_gru_groups_linear(instr->dim[2], instr->dim[3])
+                               : ei_gru_groups_zr(instr->dim[2], instr->dim[3]),
+                    candidate = ei_gru_groups_n(instr->dim[2], instr->dim[3]);
+    const int64_t sums = ei_sums_size(&g) + (linear ? 0 : ei_sums_size(&candidate));
+    if (!ei_is_single_step(instr) || !ei_acts_known(instr, 2) || !ei_ones(ones, instr, rows, n, 0, sums))
         return 0;
-    ei_ones(ones, instr, rows, n, 0);
-    if (instr->dim[7] != 0)
+    if (linear)
         ei_gru_tiles_linear(instr, ones, n);
     else
         ei_gru_tiles_reset_first(instr, ones, n);
@@ -225,9 +233,9 @@ static EI_NOINLINE int64_t ei_gru_rows(const ei_instr *instr, char *const *const
 static EI_NOINLINE int64_t ei_rnn_rows(const ei_instr *instr, char *const *const *rows, int64_t n)
 {
     ei_one ones[EI_POOL_ROWS];
-    if (!ei_is_single_step(instr) || !ei_acts_known(instr, 1))
+    if (!ei_is_single_step(instr) || !ei_acts_known(instr, 1) ||
+        !ei_ones(ones, instr, rows, n, 0, ei_up_to_lanes(instr->dim[3])))
         return 0;
-    ei_ones(ones, instr, rows, n, 0);
     ei_unit_tiles(instr, ones, n, ones->weights, 0, 0);
     return n;
 }
