@@ -56,7 +56,7 @@ class Stopwatch:
     """Times one call on inputs that come in turn, a round at a time, and keeps what it measured.
 
     call: takes one of ``inputs``. seconds: about how long a round takes. keep: hold on to the results, as many as there
-    are inputs, so that the memory of the one before cannot be used again.
+    are inputs at most, so that the memory of the one before cannot be used again.
     """
 
     def __init__(
@@ -110,7 +110,8 @@ class Stopwatch:
         """Nanoseconds per call."""
         call, clock = self._call, time.perf_counter_ns
         if self._keep:
-            inputs, times = self._inputs, -(-count // len(self._inputs))
+            inputs = self._inputs[:count]
+            times = -(-count // len(inputs))
             before = clock()
             for _ in range(times):
                 kept = [call(x) for x in inputs]

@@ -89,7 +89,8 @@ def test_the_readmes_figures_stand_in_the_page_that_the_benchmark_writes() -> No
     for name, cells in rows.items():
         shown = re.search(rf"^\| {re.escape(name)} \| (.*) \|$", page, re.MULTILINE)
         assert shown is not None, name
-        assert cells.split(" | ") == [cell.partition(" (")[0] for cell in shown.group(1).split(" | ")]
+        times = [cell.partition(" (")[0] for cell in shown.group(1).split(" | ")]
+        assert cells.split(" | ") == times[: cells.count("|") + 1]  # the page has the stacked layers in a column more
 
 
 def test_every_operator_is_documented_where_it_runs() -> None:
