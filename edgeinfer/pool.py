@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,12 +30,13 @@ class Pool:
         model_sha256: str,
         capacity: int,
     ) -> None:
-        self._engine = make(self._refuse)
+        self._used: set[int] = set()
+        # not a method of self: a pool that is let go of is gone at once, not when the collector comes by
+        self._engine = make(partial(_refuse, capacity, self._used))
         self._layout = layout
         self._outputs = outputs
         self._sha256 = model_sha256
         self._capacity = capacity
-        self._used: set[int] = set()
         # the highest first, so that the lowest is taken from the end
         self._free = list(range(capacity - 1, -1, -1))
         self._closed = False
@@ -139,17 +141,6 @@ class Pool:
             )
         return np.ascontiguousarray(found, np.int64)
 
-    def _refuse(self, slots: np.ndarray, position: int) -> None:
-        """Raise the InputError for the slot at a position, which cannot be stepped."""
-        slot = int(slots[position])
-        if not 0 <= slot < self._capacity:
-            problem = f"expected numbers from 0 to {self._capacity - 1}, got {slot} at [{position}]"
-        elif slot not in self._used:
-            problem = f"slot {slot} at [{position}] is not in use; pool.add() gives one that is"
-        else:
-            problem = f"slot {slot} comes again at [{position}]; each may take one step at a time"
-        raise InputError(f"slots: {problem}", name="slots", got=slot)
-
     def _one(self, slot: Any) -> int:
         """A slot in use. Raises StreamError for any other."""
         if isinstance(slot, (int, np.integer)) and not isinstance(slot, bool) and slot in self._used:
@@ -169,6 +160,18 @@ class Pool:
             yield
         finally:
             self._lock.release()
+
+
+def _refuse(capacity: int, used: Collection[int], slots: np.ndarray, position: int) -> None:
+    """Raise the InputError for the slot at a position, which cannot be stepped."""
+    slot = int(slots[position])
+    if not 0 <= slot < capacity:
+        problem = f"expected numbers from 0 to {capacity - 1}, got {slot} at [{position}]"
+    elif slot not in used:
+        problem = f"slot {slot} at [{position}] is not in use; pool.add() gives one that is"
+    else:
+        problem = f"slot {slot} comes again at [{position}]; each may take one step at a time"
+    raise InputError(f"slots: {problem}", name="slots", got=slot)
 
 
 class PlainPool:

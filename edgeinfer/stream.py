@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,9 +47,11 @@ class Stream(OneCaller):
     _closed_text = "the stream is closed"
 
     def __init__(self, core: Core, model_sha256: str, scalar: bool) -> None:
-        several = len(core.outputs) > 1
-        one_element = not several and math.prod(core.outputs[0][1]) == 1
-        super().__init__(core.engine, scalar and one_element, self._by_name if several else None)
+        outputs = core.outputs
+        one_element = len(outputs) == 1 and math.prod(outputs[0][1]) == 1
+        # not a method of self: a stream that is let go of is gone at once, not when the collector comes by
+        finish = None if len(outputs) == 1 else partial(by_name, outputs)
+        super().__init__(core.engine, scalar and one_element, finish)
         self._core = core
         self._sha256 = model_sha256
         self._as_float = scalar
@@ -61,7 +64,7 @@ class Stream(OneCaller):
         """
         with self._busy():
             ys = self._core.run(xs)
-        return ys if len(self._core.outputs) == 1 else self._by_name(ys)
+        return ys if len(self._core.outputs) == 1 else by_name(self._core.outputs, ys)
 
     def reset(self) -> None:
         """Back to the state that a new stream has."""
@@ -107,9 +110,6 @@ class Stream(OneCaller):
             yield
         finally:
             self._end()
-
-    def _by_name(self, record: np.ndarray) -> dict[str, np.ndarray]:
-        return by_name(self._core.outputs, record)
 
 
 def by_name(outputs: Outputs, record: np.ndarray) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graphs import draw, recurrent_model, token_model
+from graphs import draw, recurrent_model, token_model, two_outputs_model
 
 import edgeinfer
 from edgeinfer import stream as stream_module
@@ -187,6 +187,20 @@ def test_an_answer_outlives_its_stream() -> None:
     del stream
     gc.collect()
     np.testing.assert_array_equal(y, before)
+
+
+@pytest.mark.parametrize("data", [ARRAYS, SCALAR, two_outputs_model()], ids=["array", "float", "two outputs"])
+def test_what_is_let_go_of_is_gone_without_the_collector(data: bytes) -> None:
+    model = edgeinfer.load(data, backend="native")
+    stream, window, pool = model.stream(), model.stream(mode="window", window=3), model.pool(3)
+    refs = [weakref.ref(thing) for thing in (stream, window, pool)]
+    gc.collect()
+    gc.disable()
+    try:
+        del stream, window, pool
+        assert [ref() for ref in refs] == [None] * 3
+    finally:
+        gc.enable()
 
 
 def test_two_streams_have_rings_of_their_own() -> None:
