@@ -84,9 +84,10 @@ endif
 
 # With one compiler, CHECK_CC: everything in C. Then the checks on the cores in CHECK_CORES, or all that can run, under
 # the emulator in CHECK_RUN if there is one.
-check-c: $(addprefix $(CHECK_OUT)/,roofline instructions test_core)
+check-c: $(addprefix $(CHECK_OUT)/,roofline instructions test_core test_one_lane)
 	set -e; for core in $(or $(CHECK_CORES),$$($(CHECK_RUN) $(CHECK_OUT)/test_core --list)); do \
 	  $(CHECK_RUN) $(CHECK_OUT)/test_core $$core; done
+	$(CHECK_RUN) $(CHECK_OUT)/test_one_lane generic
 
 CHECK_PROBES := $(addprefix $(CHECK_OUT)/probe_,$(addsuffix .o,$(PROBES)))
 
@@ -97,9 +98,10 @@ $(CHECK_PROBES): $(CHECK_OUT)/probe_%.o: bench/roofline_probes.c $(wildcard benc
 $(CHECK_OUT)/roofline $(CHECK_OUT)/instructions: $(CHECK_OUT)/%: bench/%.c bench/programs.c $(CHECK_PROBES) $(CORE)
 	$(CHECK_CC) $(CHECK_FLAGS) $< bench/programs.c $(CHECK_PROBES) $(CSRC)/*.c -lm -o $@
 
-$(CHECK_OUT)/test_core: $(CHECKS) tests/csrc/harness.h $(CORE)
+# The second with the generic core as compilers get it that have no vector types.
+$(CHECK_OUT)/test_core $(CHECK_OUT)/test_one_lane: $(CHECKS) tests/csrc/harness.h $(CORE)
 	mkdir -p $(CHECK_OUT)
-	$(CHECK_CC) $(CHECK_FLAGS) $(CHECKS) $(CSRC)/*.c -lm -o $@
+	$(CHECK_CC) $(CHECK_FLAGS) $(if $(filter %one_lane,$@),-DEI_ONE_LANE) $(CHECKS) $(CSRC)/*.c -lm -o $@
 
 # Instructions do not depend on how busy a machine is. --record, after a change to the kernels, writes what they are now.
 regress: REGRESS_ARGS :=
