@@ -43,7 +43,7 @@ def _window(case: Case, folder: Path) -> Job:
 
 def _pool(case: Case, folder: Path) -> Job:
     pool = _load(folder / f"{case.model}.onnx").pool(case.streams)
-    slots = [pool.add() for _ in range(case.streams)]
+    slots = np.array([pool.add() for _ in range(case.streams)])
     return Job(partial(pool.step, slots), list, np.array)
 
 

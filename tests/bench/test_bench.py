@@ -28,8 +28,9 @@ from bench.runner import Options, Process, WorkerDiedError, run_cases
 ROOT = Path(__file__).parents[2]
 # float32 beside float64 over 100 steps of a tanh network, the worst conditioned of them.
 FLOAT32 = 2e-6
-CASES = ("lstm-1-16", "gru-1-16", "rnn-1-16", "lstm-8-64x2", "window-24", "sentiment")
+CASES = ("lstm-1-16", "gru-1-16", "rnn-1-16", "lstm-8-64x2", "window-24", "sentiment", "pool-64")
 STEPS = ("edgeinfer", "edgeinfer fresh", "edgeinfer out=", "onnxruntime run", "onnxruntime io-binding", "numpy")
+POOLS = ("edgeinfer pool", "edgeinfer streams", "onnxruntime run", "onnxruntime io-binding", "numpy")
 SEQUENCES = ("edgeinfer sequence", "onnxruntime run", "onnxruntime io-binding", "numpy")
 
 
@@ -69,7 +70,7 @@ def results(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", CASES)
 def test_contenders_agree_with_float64_and_are_timed(results: dict[str, Any], name: str) -> None:
     entries = results[name]
-    for contender in SEQUENCES if case(name).kind == "sequence" else STEPS if case(name).kind == "step" else ():
+    for contender in {"step": STEPS, "sequence": SEQUENCES, "pool": POOLS}[case(name).kind]:
         entry = entries[contender]
         assert entry["status"] == "ok", (contender, entry)
         assert entry["error"] <= FLOAT32
