@@ -250,28 +250,32 @@ def _quantiles(data: dict[str, Any], result: Result) -> str:
 def _footprint(data: dict[str, Any]) -> str:
     found = data["footprint"]
     rows = [
-        (name.split()[0], f"{f['import_ms']:.1f} ms", f"{f['first_ms']:.1f} ms", _size(data, name))
+        (name.split()[0], f"{f['import_ms']:.1f} ms", f"{f['first_ms']:.1f} ms", _mb(f["resident"]), _size(data, name))
         for name, f in found["libraries"].items()
     ]
-    headers = ("", "import", "open LSTM(8, 64), first answer", "installed")
+    headers = ("", "import", "open LSTM(8, 64), first answer", "resident after it", "installed")
     blocks = [
         "Each in fresh processes, over what numpy alone takes. Installed: the files of the package and all it requires "
-        "but numpy, in MB; edgeinfer's without its bundled models.",
+        "but numpy; edgeinfer's without its bundled models.",
         _context(data) + _table(headers, rows, right=True),
     ]
-    rows = [
-        (model, name.split()[0], f"{f['load_ms']:.1f} ms", f"{f['resident'] / 1e6:.1f} MB")
+    loads = [
+        (model, name.split()[0], f"{f['load_ms']:.1f} ms", _mb(f["resident"]))
         for model, by_name in found["bundled"].items()
         for name, f in by_name.items()
     ]
-    if rows:
-        blocks.append("The bundled models: load, and memory held after it, the library's own included.")
-        blocks.append(_context(data) + _table(("model", "", "load", "resident"), rows, right=True))
+    if loads:
+        blocks.append("The bundled models: load, and memory held after it, what importing the library took included.")
+        blocks.append(_context(data) + _table(("model", "", "load", "resident"), loads, right=True))
     return "\n\n".join(blocks)
 
 
 def _size(data: dict[str, Any], name: str) -> str:
-    return f"{data['libraries'][name]['installed'] / 1e6:.1f} MB"
+    return _mb(data["libraries"][name]["installed"])
+
+
+def _mb(count: float) -> str:
+    return f"{count / 1e6:.1f} MB"
 
 
 def _roofline(data: dict[str, Any]) -> str:

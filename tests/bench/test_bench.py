@@ -263,6 +263,8 @@ def test_what_a_library_costs_before_its_first_answer(tmp_path: Path) -> None:
     found = footprint.measure(names, chosen, lambda _: None)
     assert set(found["libraries"]) == set(names)
     assert found["libraries"]["onnxruntime run"]["import_ms"] > found["libraries"]["numpy"]["import_ms"]
+    resident = {name: about["resident"] for name, about in found["libraries"].items()}
+    assert 0 < resident["edgeinfer"] < resident["onnxruntime run"]
     assert set(found["bundled"]) == set(footprint.BUNDLED)
     assert all(set(by_name) == {"edgeinfer", "onnxruntime run"} for by_name in found["bundled"].values())
     sizes = {name: about["installed"] for name, about in footprint.about_libraries(names, chosen).items()}
