@@ -73,8 +73,8 @@ typedef enum ei_dtype { EI_F32 = 0, EI_I32 = 1, EI_I64 = 2 } ei_dtype;
  * LSTM, GRU, RNN: one direction of one node.
  *   dim: T, B, F (input size), H (hidden size), D (num_directions), d (which direction, 0 or 1), reverse (0 or 1),
  *        linear_before_reset (GRU);
- *        from 10 on, where in[5] is given: rows of that table, dtype of the tokens, and from a token to that of the next
- *        time and of the next batch row
+ *        from 10 on, where in[5] is given: rows of that table, dtype of the tokens, how far it is from a token to
+ *        that of the next time, and to that of the next batch row
  *   act[i], alpha[i], beta[i]: LSTM f, g, h; GRU f, g; RNN f, in the ONNX sense
  *   in:  0 x [T, B, F]   1 packed weights of this direction   2 initial_h [D, B, H] or absent (zero)
  *        3 initial_c [D, B, H] or absent (LSTM)

@@ -11,8 +11,8 @@ EI_INLINE void ei_vector_write(ei_f32 *out, vf v, int64_t n)
 /* A few columns, summed along K: lane l of chain c has k = l + EI_LANES * c, c + 4, c + 8, ...; then the four chains
  * are added up, (0 + 1) + (2 + 3), then the lanes in halves, then the bias. One column of 64 values so takes a
  * sixteenth of the weights and none of the latency of 64 additions. */
-static void ei_dense_few(const ei_instr *instr, const ei_f32 *x, const float *w, int64_t inputs, int64_t columns,
-                         ei_f32 *out)
+static EI_NOINLINE void ei_dense_few(const ei_instr *instr, const ei_f32 *x, const float *w, int64_t inputs,
+                                     int64_t columns, ei_f32 *out)
 {
     const float *column = w + EI_LANES; /* past the bias */
     const vf zero = vf_set1(0.0f);
@@ -38,19 +38,21 @@ static void ei_dense_few(const ei_instr *instr, const ei_f32 *x, const float *w,
                 d = vf_fma(value, weight, d);
         }
         const float sum = vf_sum(vf_add(vf_add(a, b), vf_add(c, d))) + w[n];
-        vf_store_part(out + n, ei_activate(instr, 0, vf_set1(sum)), 1);
+        out[n] = sum;
+        if (instr->act[0] != EI_ACT_LINEAR)
+            vf_store_part(out + n, ei_activate_other(instr, 0, vf_set1(sum)), 1);
     }
 }
 
 EI_INLINE void ei_dense_write(const ei_instr *instr, ei_f32 *out, ei_sums s, int64_t n, int vectors)
 {
-    ei_vector_write(out, ei_activate(instr, 0, s.a), n);
+    ei_vector_write(out, ei_activate_usual(instr, 0, EI_ACT_LINEAR, s.a), n);
     if (vectors > 1)
-        ei_vector_write(out + EI_LANES, ei_activate(instr, 0, s.b), n - EI_LANES);
+        ei_vector_write(out + EI_LANES, ei_activate_usual(instr, 0, EI_ACT_LINEAR, s.b), n - EI_LANES);
     if (vectors > 2)
-        ei_vector_write(out + 2 * EI_LANES, ei_activate(instr, 0, s.c), n - 2 * EI_LANES);
+        ei_vector_write(out + 2 * EI_LANES, ei_activate_usual(instr, 0, EI_ACT_LINEAR, s.c), n - 2 * EI_LANES);
     if (vectors > 3)
-        ei_vector_write(out + 3 * EI_LANES, ei_activate(instr, 0, s.d), n - 3 * EI_LANES);
+        ei_vector_write(out + 3 * EI_LANES, ei_activate_usual(instr, 0, EI_ACT_LINEAR, s.d), n - 3 * EI_LANES);
 }
 
 /* The n columns of one group for all rows. w is at the group's bias. */
@@ -80,19 +82,9 @@ EI_INLINE void ei_dense_group(const ei_instr *instr, const ei_f32 *x, const floa
     }
 }
 
-static EI_NOINLINE ei_status EI_FN(ei_dense_f32)(const ei_instr *instr, char *const *bases)
+static EI_NOINLINE void ei_dense_groups(const ei_instr *instr, const ei_f32 *x, const float *w, ei_f32 *out)
 {
-    if (!ei_acts_known(instr, 1))
-        return EI_BAD_PROGRAM;
     const int64_t rows = instr->dim[0], inputs = instr->dim[1], columns = instr->dim[2];
-    const ei_f32 *x = (const ei_f32 *)ei_in(instr, bases, 0);
-    const float *w = (const float *)(const void *)ei_in(instr, bases, 1);
-    ei_f32 *out = (ei_f32 *)ei_out(instr, bases, 0);
-    if (4 * columns <= EI_LANES) {
-        for (int64_t row = 0; row < rows; row++)
-            ei_dense_few(instr, x + row * inputs, w, inputs, columns, out + row * columns);
-        return EI_OK;
-    }
     int64_t n = 0;
     for (; n + 4 * EI_LANES <= columns; n += 4 * EI_LANES, w += (1 + inputs) * 4 * EI_LANES)
         ei_dense_group(instr, x, w, rows, inputs, columns, 4 * EI_LANES, 4, out + n);
@@ -105,5 +97,20 @@ static EI_NOINLINE ei_status EI_FN(ei_dense_f32)(const ei_instr *instr, char *co
         ei_dense_group(instr, x, w, rows, inputs, columns, left, 2, out + n);
     else if (left > 0)
         ei_dense_group(instr, x, w, rows, inputs, columns, left, 1, out + n);
+}
+
+static EI_NOINLINE ei_status EI_FN(ei_dense_f32)(const ei_instr *instr, char *const *bases)
+{
+    if (!ei_acts_known(instr, 1))
+        return EI_BAD_PROGRAM;
+    const int64_t rows = instr->dim[0], inputs = instr->dim[1], columns = instr->dim[2];
+    const ei_f32 *x = (const ei_f32 *)ei_in(instr, bases, 0);
+    const float *w = (const float *)(const void *)ei_in(instr, bases, 1);
+    ei_f32 *out = (ei_f32 *)ei_out(instr, bases, 0);
+    if (4 * columns > EI_LANES)
+        ei_dense_groups(instr, x, w, out);
+    else
+        for (int64_t row = 0; row < rows; row++)
+            ei_dense_few(instr, x + row * inputs, w, inputs, columns, out + row * columns);
     return EI_OK;
 }

@@ -16,8 +16,9 @@ EI_INLINE ei_groups ei_gru_groups_linear(int64_t inputs, int64_t hidden)
 EI_INLINE void ei_gru_units_linear(const ei_instr *instr, ei_sums s, vf n_x, const ei_one *one, int64_t unit,
                                    int64_t n)
 {
-    const vf reset = ei_activate(instr, 0, s.b), z = ei_activate(instr, 0, s.a);
-    const vf candidate = ei_activate(instr, 1, vf_fma(reset, s.c, n_x));
+    const vf reset = ei_activate_usual(instr, 0, EI_ACT_SIGMOID, s.b);
+    const vf z = ei_activate_usual(instr, 0, EI_ACT_SIGMOID, s.a);
+    const vf candidate = ei_activate_usual(instr, 1, EI_ACT_TANH, vf_fma(reset, s.c, n_x));
     ei_h_store(one->out, unit, ei_gru_mix(z, candidate, ei_units_load(one->h + unit, n)), n);
 }
 
@@ -102,8 +103,9 @@ EI_INLINE ei_groups ei_gru_groups_n(int64_t inputs, int64_t hidden)
 
 EI_INLINE void ei_gru_units_zr(const ei_instr *instr, vf z, vf reset, const ei_one *one, int64_t unit, int64_t n)
 {
-    vf_store(one->z + unit, ei_activate(instr, 0, z));
-    vf_store(one->reset_h + unit, vf_mul(ei_activate(instr, 0, reset), ei_units_load(one->h + unit, n)));
+    vf_store(one->z + unit, ei_activate_usual(instr, 0, EI_ACT_SIGMOID, z));
+    reset = ei_activate_usual(instr, 0, EI_ACT_SIGMOID, reset);
+    vf_store(one->reset_h + unit, vf_mul(reset, ei_units_load(one->h + unit, n)));
 }
 
 /* The units left over: on whole vectors where they are all there are. */
@@ -136,7 +138,7 @@ static EI_NOINLINE void ei_gru_left_zr(const ei_instr *instr, const ei_one *one)
 
 EI_INLINE void ei_gru_units_n(const ei_instr *instr, vf s, const ei_one *one, int64_t unit, int64_t n)
 {
-    const vf candidate = ei_activate(instr, 1, s);
+    const vf candidate = ei_activate_usual(instr, 1, EI_ACT_TANH, s);
     const vf h = ei_gru_mix(vf_load(one->z + unit), candidate, ei_units_load(one->h + unit, n));
     ei_h_store(one->out, unit, h, n);
 }
@@ -154,7 +156,7 @@ EI_INLINE void ei_gru_n(const ei_instr *instr, ei_group group, const ei_one *one
         ei_gru_units_n(instr, s.d, one, unit + 3 * EI_LANES, n - 3 * EI_LANES);
 }
 
-EI_INLINE void ei_gru_step_reset_first(const ei_instr *instr, const ei_one *one)
+static EI_NOINLINE void ei_gru_step_reset_first(const ei_instr *instr, const ei_one *one)
 {
     const ei_groups zr = ei_gru_groups_zr(one->inputs, one->hidden);
     ei_group group = {.bias_vectors = 4, .inputs = one->inputs, .hidden = one->hidden, .x = one->x, .h = one->h};

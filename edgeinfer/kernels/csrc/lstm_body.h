@@ -20,12 +20,42 @@ EI_INLINE void ei_lstm_units(const ei_instr *instr, int standard, ei_sums s, con
         const vf c_above = ei_tanh_above(cell);
         h = vf_div(c_above, vf_mul(o_below, vf_add(c_above, two)));
     } else {
-        const vf i = ei_activate(instr, 0, s.a), o = ei_activate(instr, 0, s.b), f = ei_activate(instr, 0, s.c);
-        cell = vf_fma(f, cell, vf_mul(i, ei_activate(instr, 1, s.d)));
-        h = vf_mul(o, ei_activate(instr, 2, cell));
+        const vf i = ei_activate_other(instr, 0, s.a), o = ei_activate_other(instr, 0, s.b);
+        const vf f = ei_activate_other(instr, 0, s.c);
+        cell = vf_fma(f, cell, vf_mul(i, ei_activate_other(instr, 1, s.d)));
+        h = vf_mul(o, ei_activate_other(instr, 2, cell));
     }
     ei_units_store(one->c_next + unit, cell, n);
     ei_h_store(one->out, unit, h, n);
+}
+
+/* From a group's sums, gate after gate `stride` apart. */
+EI_INLINE ei_sums ei_lstm_gates(const float *sums, int64_t stride)
+{
+    const ei_f32 *i = (const ei_f32 *)sums, *o = i + stride, *f = o + stride;
+    return (ei_sums){vf_loadu(i), vf_loadu(o), vf_loadu(f), vf_loadu(f + stride)};
+}
+
+/* A block, and beside it the units left over in a group of fewer vectors. */
+EI_INLINE void ei_lstm_beside(const ei_instr *instr, int standard, const ei_one *one, const ei_groups *g, int64_t at,
+                              int vectors)
+{
+    _Alignas(EI_ALIGN) float sums[4 * EI_LANES];
+    const float *w = one->weights + at * g->block, *left_w = one->weights + g->blocks * g->block;
+    const float *x_sums = one->x_sums;
+    ei_sums s = ei_sums_load(x_sums ? x_sums + at * 4 * EI_LANES : w, 4);
+    ei_sums left = ei_sums_load(x_sums ? x_sums + g->blocks * 4 * EI_LANES : left_w, vectors);
+    w += 4 * EI_LANES;
+    left_w += vectors * EI_LANES;
+    if (x_sums == NULL)
+        ei_sums_two_beside(&s, &left, one->x, one->inputs, w, left_w, vectors);
+    w += one->inputs * 4 * EI_LANES;
+    left_w += one->inputs * vectors * EI_LANES;
+    ei_sums_two_beside(&s, &left, one->h, one->hidden, w, left_w, vectors);
+    ei_sums_store(sums, ei_sums_zero(), 4);
+    ei_sums_store(sums, left, vectors);
+    ei_lstm_units(instr, standard, s, one, at * EI_LANES, EI_LANES);
+    ei_lstm_units(instr, standard, ei_lstm_gates(sums, g->left), one, g->blocks * EI_LANES, g->left);
 }
 
 /* The units left over. */
@@ -41,8 +71,7 @@ static EI_NOINLINE void ei_lstm_left(const ei_instr *instr, int standard, const 
     } else {
         _Alignas(EI_ALIGN) float sums[4 * EI_LANES];
         ei_left_sums(&group, sums);
-        const ei_f32 *i = (const ei_f32 *)sums, *o = i + g.left, *f = o + g.left;
-        s = (ei_sums){vf_loadu(i), vf_loadu(o), vf_loadu(f), vf_loadu(f + g.left)};
+        s = ei_lstm_gates(sums, g.left);
     }
     if (standard)
         ei_lstm_units(instr, 1, s, one, g.blocks * EI_LANES, g.left);
@@ -50,17 +79,36 @@ static EI_NOINLINE void ei_lstm_left(const ei_instr *instr, int standard, const 
         ei_lstm_units(instr, 0, s, one, g.blocks * EI_LANES, g.left);
 }
 
+/* The units left over and, where they are few, block `at` with them. Gives how many blocks that were. */
+static EI_NOINLINE int ei_lstm_left_first(const ei_instr *instr, int standard, const ei_one *one, int64_t at)
+{
+    const ei_groups g = ei_lstm_groups(one->inputs, one->hidden);
+    if (!standard || g.blocks == 0 || g.left_vectors > 3) {
+        ei_lstm_left(instr, standard, one);
+        return 0;
+    }
+    switch (g.left_vectors) {
+    case 1: ei_lstm_beside(instr, 1, one, &g, at, 1); break;
+    case 2: ei_lstm_beside(instr, 1, one, &g, at, 2); break;
+    default: ei_lstm_beside(instr, 1, one, &g, at, 3); break;
+    }
+    return 1;
+}
+
 EI_INLINE void ei_lstm_step(const ei_instr *instr, int standard, const ei_one *one)
 {
-    const int64_t blocks = (int64_t)((uint64_t)one->hidden / EI_LANES);
+    int64_t blocks = (int64_t)((uint64_t)one->hidden / EI_LANES);
     const int64_t block = (1 + one->inputs + one->hidden) * 4 * EI_LANES;
-    if (blocks * EI_LANES < one->hidden) /* first, so that taking their gates apart does not wait at the end */
-        ei_lstm_left(instr, standard, one);
-    const int64_t begin = one->backward ? blocks - 1 : 0, turn = one->backward ? -1 : 1;
-    ei_group group = {.w = one->weights + begin * block, .bias_vectors = 4, .inputs = one->inputs,
+    int64_t at = one->backward ? blocks - 1 : 0;
+    const int64_t turn = one->backward ? -1 : 1;
+    if (blocks * EI_LANES < one->hidden && ei_lstm_left_first(instr, standard, one, at)) {
+        blocks--;
+        at += turn;
+    }
+    ei_group group = {.w = one->weights + at * block, .bias_vectors = 4, .inputs = one->inputs,
                       .hidden = one->hidden, .x = one->x, .h = one->h};
-    int64_t unit = begin * EI_LANES;
-    for (int64_t k = blocks; k > 0; k--, unit += turn * EI_LANES, group.w += turn * block) {
+    int64_t unit = at * EI_LANES;
+    for (; blocks > 0; blocks--, unit += turn * EI_LANES, group.w += turn * block) {
         group.x_sums = one->x_sums ? one->x_sums + 4 * unit : NULL;
         ei_lstm_units(instr, standard, ei_group_sums(group, 4), one, unit, EI_LANES);
     }

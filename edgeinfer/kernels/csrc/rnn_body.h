@@ -5,17 +5,22 @@ EI_INLINE ei_groups ei_rnn_groups(int64_t inputs, int64_t hidden)
     return ei_groups_of(inputs, hidden, 4 * EI_LANES, 1, 1, 1);
 }
 
+EI_INLINE vf ei_rnn_act(const ei_instr *instr, vf s)
+{
+    return ei_flushed(ei_activate_usual(instr, 0, EI_ACT_TANH, s));
+}
+
 EI_INLINE void ei_rnn_group(const ei_instr *instr, ei_group group, ei_h_out out, int64_t unit, int64_t n, int vectors)
 {
     group.bias_vectors = vectors;
     const ei_sums s = ei_group_sums(group, vectors);
-    ei_h_store(out, unit, ei_flushed(ei_activate(instr, 0, s.a)), n);
+    ei_h_store(out, unit, ei_rnn_act(instr, s.a), n);
     if (vectors > 1)
-        ei_h_store(out, unit + EI_LANES, ei_flushed(ei_activate(instr, 0, s.b)), n - EI_LANES);
+        ei_h_store(out, unit + EI_LANES, ei_rnn_act(instr, s.b), n - EI_LANES);
     if (vectors > 2)
-        ei_h_store(out, unit + 2 * EI_LANES, ei_flushed(ei_activate(instr, 0, s.c)), n - 2 * EI_LANES);
+        ei_h_store(out, unit + 2 * EI_LANES, ei_rnn_act(instr, s.c), n - 2 * EI_LANES);
     if (vectors > 3)
-        ei_h_store(out, unit + 3 * EI_LANES, ei_flushed(ei_activate(instr, 0, s.d)), n - 3 * EI_LANES);
+        ei_h_store(out, unit + 3 * EI_LANES, ei_rnn_act(instr, s.d), n - 3 * EI_LANES);
 }
 
 EI_INLINE void ei_rnn_step(const ei_instr *instr, const ei_one *one)

@@ -35,8 +35,6 @@ EI_INLINE ei_tile ei_tile_segments(ei_tile s, ei_tile_values v, int64_t n, const
     const ei_sums zero = ei_sums_zero();
     const int64_t part = segments == 2 ? n - n / 2 : (n + 3) / 4;
     s = ei_tile_chain(s, v, 0, part < n ? part : n, w, vectors);
-    if (segments == 2 && n < 2)
-        return s;
     for (int segment = 1; segment < segments; segment++) {
         const int64_t from = segment * part < n ? segment * part : n, to = from + part < n ? from + part : n;
         s = ei_tile_add(s, ei_tile_chain((ei_tile){zero, zero, zero, zero}, v, from, to, w, vectors));
@@ -136,7 +134,7 @@ EI_INLINE void ei_units_of(const ei_instr *instr, ei_sums s, const ei_one *one, 
         if (gru)
             ei_gru_units_n(instr, sums[k], one, unit, n);
         else
-            ei_h_store(one->out, unit, ei_activate(instr, 0, sums[k]), n);
+            ei_h_store(one->out, unit, ei_rnn_act(instr, sums[k]), n);
     }
 }
 

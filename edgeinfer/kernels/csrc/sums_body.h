@@ -88,6 +88,31 @@ EI_INLINE ei_sums ei_sums_two(ei_sums s, const ei_f32 *v, int64_t n, const float
     return ei_sums_add(s, t);
 }
 
+/* Two groups at once, the first of four vectors: a narrow group alone would wait for its own additions. */
+EI_INLINE void ei_sums_two_beside(ei_sums *block, ei_sums *narrow, const ei_f32 *v, int64_t n, const float *w,
+                                  const float *narrow_w, int vectors)
+{
+    const int64_t row = 4 * EI_LANES, narrow_row = vectors * EI_LANES;
+    const int64_t half = (int64_t)((uint64_t)n / 2), first = n - half;
+    const ei_f32 *vq = v + first;
+    const float *wq = w + first * row, *narrow_wq = narrow_w + first * narrow_row;
+    ei_sums s = *block, t = ei_sums_zero(), p = *narrow, q = t;
+    for (int64_t k = half; k > 0; k--, v++, vq++, w += row, wq += row) {
+        s = ei_sums_fma(s, *v, ei_sums_load(w, 4), 4);
+        p = ei_sums_fma(p, *v, ei_sums_load(narrow_w, vectors), vectors);
+        t = ei_sums_fma(t, *vq, ei_sums_load(wq, 4), 4);
+        q = ei_sums_fma(q, *vq, ei_sums_load(narrow_wq, vectors), vectors);
+        narrow_w += narrow_row;
+        narrow_wq += narrow_row;
+    }
+    if (first > half) {
+        s = ei_sums_fma(s, *v, ei_sums_load(w, 4), 4);
+        p = ei_sums_fma(p, *v, ei_sums_load(narrow_w, vectors), vectors);
+    }
+    *block = ei_sums_add(s, t);
+    *narrow = ei_sums_add(p, q);
+}
+
 /* The same in four segments. */
 EI_INLINE ei_sums ei_sums_four(ei_sums s, const ei_f32 *v, int64_t n, const float *w, int vectors)
 {
