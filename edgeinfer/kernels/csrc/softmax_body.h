@@ -2,15 +2,13 @@
 
 #define EI_SOFTMAX_CHUNK 64 /* vectors summed before they join the total, which bounds the rounding of long rows */
 
-EI_INLINE float ei_lanes_fold(vf v, int maximum)
+EI_INLINE float ei_lanes_maximum(vf v)
 {
     float lane[EI_LANES];
     vf_storeu(lane, v);
     for (int n = EI_LANES / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; i++) {
-            const float other = lane[i + n];
-            lane[i] = !maximum ? lane[i] + other : lane[i] > other ? lane[i] : other;
-        }
+        for (int i = 0; i < n; i++)
+            lane[i] = lane[i] > lane[i + n] ? lane[i] : lane[i + n];
     return lane[0];
 }
 
@@ -25,7 +23,7 @@ static void ei_softmax_row(const ei_f32 *x, ei_f32 *out, int64_t n, int log)
     vf largest = vf_set1(-INFINITY), total = vf_set1(0.0f);
     for (int64_t i = 0; i < n; i += EI_LANES)
         largest = vf_max(ei_softmax_load(x, i, n), largest);
-    const vf maximum = vf_set1(ei_lanes_fold(largest, 1));
+    const vf maximum = vf_set1(ei_lanes_maximum(largest));
     for (int64_t i = 0; i < n;) {
         vf sum = vf_set1(0.0f);
         for (int k = 0; k < EI_SOFTMAX_CHUNK && i < n; k++, i += EI_LANES) {
@@ -36,7 +34,7 @@ static void ei_softmax_row(const ei_f32 *x, ei_f32 *out, int64_t n, int log)
         }
         total = vf_add(total, sum);
     }
-    const float sum = ei_lanes_fold(total, 0);
+    const float sum = vf_sum(total);
     const vf below = vf_set1(sum), log_sum = vf_set1(logf(sum));
     for (int64_t i = 0; i < n; i += EI_LANES) {
         const vf v = ei_softmax_load(log ? x : out, i, n);
