@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, binding=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, binding=False, auto_pickle=False
 """The seam to the C core: checks and converts, releases the GIL where the work is long, calls C. No arithmetic."""
 
 from cpython.float cimport PyFloat_AS_DOUBLE

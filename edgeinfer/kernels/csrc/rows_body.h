@@ -56,11 +56,41 @@ EI_INLINE ei_tile ei_tile_of_x(const ei_one *rows, const float *w, int64_t bias_
                             w + bias_vectors * EI_LANES, vectors, 2);
 }
 
-/* A group's sums, x and h; `h` is what stands for it in a reset-first GRU's second section. */
-EI_INLINE ei_tile ei_tile_sums(const ei_one *rows, ei_tile_values h, const float *w, int64_t at, int vectors)
+/* A tile's sums, row after row, so that what follows is compiled once for all rows. */
+typedef struct ei_tile_sums {
+    _Alignas(EI_ALIGN) float row[EI_TILE_ROWS][4 * EI_LANES];
+} ei_tile_sums;
+
+EI_INLINE void ei_tile_store(ei_tile_sums *to, ei_tile t, int vectors)
+{
+    ei_sums_store(to->row[0], t.a, vectors);
+    if (EI_TILE_ROWS > 1)
+        ei_sums_store(to->row[EI_TILE_ROWS > 1 ? 1 : 0], t.b, vectors);
+    if (EI_TILE_ROWS > 2)
+        ei_sums_store(to->row[EI_TILE_ROWS > 2 ? 2 : 0], t.c, vectors);
+    if (EI_TILE_ROWS > 3)
+        ei_sums_store(to->row[EI_TILE_ROWS > 3 ? 3 : 0], t.d, vectors);
+}
+
+EI_INLINE void ei_tile_group(const ei_one *rows, const ei_tile_values *h, const float *w, int64_t at, int vectors,
+                             ei_tile_sums *to)
 {
     const ei_tile s = ei_tile_of_x(rows, w, vectors, at, vectors);
-    return ei_tile_segments(s, h, rows[0].hidden, w + (1 + rows[0].inputs) * vectors * EI_LANES, vectors, 2);
+    const float *r = w + (1 + rows[0].inputs) * vectors * EI_LANES;
+    ei_tile_store(to, ei_tile_segments(s, *h, rows[0].hidden, r, vectors, 2), vectors);
+}
+
+/* bias + x W + h R of one group; h is what stands for it in a reset-first GRU's second section. Of the x sums those `at`
+ * floats on. Out of line, as all that it is used for would be as much code again. */
+static EI_NOINLINE void ei_tile_group_of(const ei_one *rows, const ei_tile_values *h, const float *w, int64_t at,
+                                         int64_t vectors, ei_tile_sums *to)
+{
+    switch (vectors) {
+    case 1: ei_tile_group(rows, h, w, at, 1, to); break;
+    case 2: ei_tile_group(rows, h, w, at, 2, to); break;
+    case 3: ei_tile_group(rows, h, w, at, 3, to); break;
+    default: ei_tile_group(rows, h, w, at, 4, to); break;
+    }
 }
 
 /* The rows of an instruction that is a single step of each; 0 where one of them fails. sums: as ei_single_step. */
@@ -77,116 +107,82 @@ EI_INLINE void ei_lstm_tiles(const ei_instr *instr, int standard, const ei_one *
 {
     const int64_t hidden = ones->hidden, block = (1 + ones->inputs + hidden) * 4 * EI_LANES;
     int64_t unit = 0;
+    ei_tile_sums sums;
     for (const float *w = ones->weights; unit + EI_LANES <= hidden; unit += EI_LANES, w += block) {
         for (const ei_one *rows = ones; rows < ones + n; rows += EI_TILE_ROWS) {
-            const ei_tile s = ei_tile_sums(rows, EI_TILE_VALUES(rows, h), w, 4 * unit, 4);
-            ei_lstm_units(instr, standard, s.a, rows, unit, EI_LANES);
-            if (EI_TILE_ROWS > 1)
-                ei_lstm_units(instr, standard, s.b, rows + 1, unit, EI_LANES);
-            if (EI_TILE_ROWS > 2)
-                ei_lstm_units(instr, standard, s.c, rows + 2, unit, EI_LANES);
-            if (EI_TILE_ROWS > 3)
-                ei_lstm_units(instr, standard, s.d, rows + 3, unit, EI_LANES);
+            const ei_tile_values h = EI_TILE_VALUES(rows, h);
+            ei_tile_group_of(rows, &h, w, 4 * unit, 4, &sums);
+            for (int r = 0; r < EI_TILE_ROWS; r++)
+                ei_lstm_units(instr, standard, ei_sums_load(sums.row[r], 4), rows + r, unit, EI_LANES);
         }
     }
     for (int64_t r = 0; unit < hidden && r < n; r++)
         ei_lstm_left(instr, standard, ones + r);
 }
 
-EI_INLINE void ei_gru_tile_linear(const ei_instr *instr, const ei_one *rows, const float *w, int64_t unit)
-{
-    const ei_tile x = ei_tile_of_x(rows, w, 4, 3 * unit, 3);
-    ei_tile s = x; /* but the candidate's h sums start from Rb */
-    s.a.c = s.b.c = s.c.c = s.d.c = vf_load(w + 3 * EI_LANES);
-    s = ei_tile_segments(s, EI_TILE_VALUES(rows, h), rows->hidden, w + (4 + 3 * rows->inputs) * EI_LANES, 3, 2);
-    ei_gru_units_linear(instr, s.a, x.a.c, rows, unit, EI_LANES);
-    if (EI_TILE_ROWS > 1)
-        ei_gru_units_linear(instr, s.b, x.b.c, rows + 1, unit, EI_LANES);
-    if (EI_TILE_ROWS > 2)
-        ei_gru_units_linear(instr, s.c, x.c.c, rows + 2, unit, EI_LANES);
-    if (EI_TILE_ROWS > 3)
-        ei_gru_units_linear(instr, s.d, x.d.c, rows + 3, unit, EI_LANES);
-}
-
-EI_INLINE void ei_gru_tiles_linear(const ei_instr *instr, const ei_one *ones, int64_t n)
+/* The candidate's h sums start from Rb, and its x sums stay apart. */
+static EI_NOINLINE void ei_gru_tiles_linear(const ei_instr *instr, const ei_one *ones, int64_t n)
 {
     const int64_t hidden = ones->hidden, block = (4 + 3 * (ones->inputs + hidden)) * EI_LANES;
     int64_t unit = 0;
-    for (const float *w = ones->weights; unit + EI_LANES <= hidden; unit += EI_LANES, w += block)
-        for (const ei_one *rows = ones; rows < ones + n; rows += EI_TILE_ROWS)
-            ei_gru_tile_linear(instr, rows, w, unit);
+    ei_tile_sums from_x, sums;
+    for (const float *w = ones->weights; unit + EI_LANES <= hidden; unit += EI_LANES, w += block) {
+        for (const ei_one *rows = ones; rows < ones + n; rows += EI_TILE_ROWS) {
+            ei_tile s = ei_tile_of_x(rows, w, 4, 3 * unit, 3);
+            ei_tile_store(&from_x, s, 3);
+            s.a.c = s.b.c = s.c.c = s.d.c = vf_load(w + 3 * EI_LANES);
+            s = ei_tile_segments(s, EI_TILE_VALUES(rows, h), hidden, w + (4 + 3 * rows->inputs) * EI_LANES, 3, 2);
+            ei_tile_store(&sums, s, 3);
+            for (int r = 0; r < EI_TILE_ROWS; r++) {
+                const vf n_x = vf_load(from_x.row[r] + 2 * EI_LANES);
+                ei_gru_units_linear(instr, ei_sums_load(sums.row[r], 3), n_x, rows + r, unit, EI_LANES);
+            }
+        }
+    }
     for (int64_t r = 0; unit < hidden && r < n; r++)
         ei_gru_left_linear(instr, ones + r);
 }
 
-EI_INLINE void ei_gru_pair_zr(const ei_instr *instr, ei_sums s, const ei_one *one, int64_t unit)
-{
-    ei_gru_units_zr(instr, s.a, s.c, one, unit, EI_LANES);
-    ei_gru_units_zr(instr, s.b, s.d, one, unit + EI_LANES, EI_LANES);
-}
-
-/* Of a group's vectors, those of four sums that are units: the candidate of a reset-first GRU, or an RNN's h. */
-EI_INLINE void ei_units_of(const ei_instr *instr, ei_sums s, const ei_one *one, int64_t unit, int64_t n, int vectors,
-                           int gru)
-{
-    const vf sums[] = {s.a, s.b, s.c, s.d};
-    for (int k = 0; k < vectors; k++, unit += EI_LANES, n -= EI_LANES) {
-        if (gru)
-            ei_gru_units_n(instr, sums[k], one, unit, n);
-        else
-            ei_h_store(one->out, unit, ei_rnn_act(instr, sums[k]), n);
-    }
-}
-
-EI_INLINE void ei_unit_tiles_of(const ei_instr *instr, const ei_one *ones, int64_t rows_n, const float *w, int64_t at,
-                                int64_t unit, int64_t n, int vectors, int gru)
-{
-    for (const ei_one *rows = ones; rows < ones + rows_n; rows += EI_TILE_ROWS) {
-        const ei_tile_values h = gru ? EI_TILE_VALUES(rows, reset_h) : EI_TILE_VALUES(rows, h);
-        const ei_tile s = ei_tile_sums(rows, h, w, at + unit, vectors);
-        ei_units_of(instr, s.a, rows, unit, n, vectors, gru);
-        if (EI_TILE_ROWS > 1)
-            ei_units_of(instr, s.b, rows + 1, unit, n, vectors, gru);
-        if (EI_TILE_ROWS > 2)
-            ei_units_of(instr, s.c, rows + 2, unit, n, vectors, gru);
-        if (EI_TILE_ROWS > 3)
-            ei_units_of(instr, s.d, rows + 3, unit, n, vectors, gru);
-    }
-}
-
-/* A section of one gate in groups of four vectors of units, the last with as many as there are left. */
-EI_INLINE void ei_unit_tiles(const ei_instr *instr, const ei_one *ones, int64_t n, const float *w, int64_t at, int gru)
+/* A section of one gate in groups of four vectors of units, the last with as many as there are left: the candidate of a
+ * reset-first GRU, or an RNN's h. */
+static EI_NOINLINE void ei_unit_tiles(const ei_instr *instr, const ei_one *ones, int64_t n, const float *w, int64_t at,
+                                      int gru)
 {
     const int64_t hidden = ones->hidden, units = 4 * EI_LANES, block = (1 + ones->inputs + hidden) * units;
-    int64_t unit = 0;
-    for (; unit + units <= hidden; unit += units, w += block)
-        ei_unit_tiles_of(instr, ones, n, w, at, unit, units, 4, gru);
-    const int64_t left = hidden - unit;
-    if (left > 3 * EI_LANES)
-        ei_unit_tiles_of(instr, ones, n, w, at, unit, left, 4, gru);
-    else if (left > 2 * EI_LANES)
-        ei_unit_tiles_of(instr, ones, n, w, at, unit, left, 3, gru);
-    else if (left > EI_LANES)
-        ei_unit_tiles_of(instr, ones, n, w, at, unit, left, 2, gru);
-    else if (left > 0)
-        ei_unit_tiles_of(instr, ones, n, w, at, unit, left, 1, gru);
+    ei_tile_sums sums;
+    for (int64_t first = 0; first < hidden; first += units, w += block) {
+        const int64_t many = hidden - first < units ? hidden - first : units;
+        for (const ei_one *rows = ones; rows < ones + n; rows += EI_TILE_ROWS) {
+            const ei_tile_values h = gru ? EI_TILE_VALUES(rows, reset_h) : EI_TILE_VALUES(rows, h);
+            ei_tile_group_of(rows, &h, w, at + first, (many + EI_LANES - 1) / EI_LANES, &sums);
+            for (int r = 0; r < EI_TILE_ROWS; r++) {
+                for (int64_t k = 0; k < many; k += EI_LANES) {
+                    const vf s = vf_load(sums.row[r] + k);
+                    if (gru)
+                        ei_gru_units_n(instr, s, rows + r, first + k, many - k);
+                    else
+                        ei_h_store(rows[r].out, first + k, ei_rnn_act(instr, s), many - k);
+                }
+            }
+        }
+    }
 }
 
-EI_INLINE void ei_gru_tiles_reset_first(const ei_instr *instr, const ei_one *ones, int64_t n)
+static EI_NOINLINE void ei_gru_tiles_reset_first(const ei_instr *instr, const ei_one *ones, int64_t n)
 {
     const ei_groups zr = ei_gru_groups_zr(ones->inputs, ones->hidden);
+    ei_tile_sums sums;
     for (int64_t k = 0; k < zr.blocks; k++) {
         const int64_t unit = k * 2 * EI_LANES;
         for (const ei_one *rows = ones; rows < ones + n; rows += EI_TILE_ROWS) {
-            const ei_tile s =
-                ei_tile_sums(rows, EI_TILE_VALUES(rows, h), ones->weights + k * zr.block, 2 * unit, 4);
-            ei_gru_pair_zr(instr, s.a, rows, unit);
-            if (EI_TILE_ROWS > 1)
-                ei_gru_pair_zr(instr, s.b, rows + 1, unit);
-            if (EI_TILE_ROWS > 2)
-                ei_gru_pair_zr(instr, s.c, rows + 2, unit);
-            if (EI_TILE_ROWS > 3)
-                ei_gru_pair_zr(instr, s.d, rows + 3, unit);
+            const ei_tile_values h = EI_TILE_VALUES(rows, h);
+            ei_tile_group_of(rows, &h, ones->weights + k * zr.block, 2 * unit, 4, &sums);
+            for (int r = 0; r < EI_TILE_ROWS; r++) {
+                for (int64_t at = 0; at < 2 * EI_LANES; at += EI_LANES) {
+                    const vf z = vf_load(sums.row[r] + at), reset = vf_load(sums.row[r] + 2 * EI_LANES + at);
+                    ei_gru_units_zr(instr, z, reset, rows + r, unit + at, EI_LANES);
+                }
+            }
         }
     }
     for (int64_t r = 0; zr.left > 0 && r < n; r++)
@@ -238,23 +234,26 @@ static EI_NOINLINE int64_t ei_rnn_rows(const ei_instr *instr, char *const *const
     return n;
 }
 
-/* One group's columns for all rows. w is at the group's bias. */
-EI_INLINE void ei_dense_tiles(const ei_instr *instr, const ei_f32 *const *x, ei_f32 *const *out, int64_t rows,
-                              const float *w, int64_t column, int64_t n, int vectors)
+/* One group's columns for a tile. w is at the group's bias. */
+EI_INLINE void ei_dense_tile(const ei_f32 *const *x, const float *w, int64_t inputs, int vectors, ei_tile_sums *to)
 {
     const ei_sums bias = ei_sums_load(w, vectors);
-    for (int64_t r = 0; r < rows; r += EI_TILE_ROWS) {
-        const ei_tile_values v = {x[r], x[r + (EI_TILE_ROWS > 1 ? 1 : 0)], x[r + (EI_TILE_ROWS > 2 ? 2 : 0)],
-                                  x[r + (EI_TILE_ROWS > 3 ? 3 : 0)]};
-        const ei_tile s = ei_tile_segments((ei_tile){bias, bias, bias, bias}, v, instr->dim[1],
-                                           w + vectors * EI_LANES, vectors, vectors > 2 ? 2 : 4);
-        ei_dense_write(instr, out[r] + column, s.a, n, vectors);
-        if (EI_TILE_ROWS > 1)
-            ei_dense_write(instr, out[r + 1] + column, s.b, n, vectors);
-        if (EI_TILE_ROWS > 2)
-            ei_dense_write(instr, out[r + 2] + column, s.c, n, vectors);
-        if (EI_TILE_ROWS > 3)
-            ei_dense_write(instr, out[r + 3] + column, s.d, n, vectors);
+    const ei_tile_values v = {x[0], x[EI_TILE_ROWS > 1 ? 1 : 0], x[EI_TILE_ROWS > 2 ? 2 : 0],
+                              x[EI_TILE_ROWS > 3 ? 3 : 0]};
+    ei_tile_store(to,
+                  ei_tile_segments((ei_tile){bias, bias, bias, bias}, v, inputs, w + vectors * EI_LANES, vectors,
+                                   vectors > 2 ? 2 : 4),
+                  vectors);
+}
+
+static EI_NOINLINE void ei_dense_tile_of(const ei_f32 *const *x, const float *w, int64_t inputs, int64_t vectors,
+                                         ei_tile_sums *to)
+{
+    switch (vectors) {
+    case 1: ei_dense_tile(x, w, inputs, 1, to); break;
+    case 2: ei_dense_tile(x, w, inputs, 2, to); break;
+    case 3: ei_dense_tile(x, w, inputs, 3, to); break;
+    default: ei_dense_tile(x, w, inputs, 4, to); break;
     }
 }
 
@@ -270,18 +269,17 @@ static EI_NOINLINE int64_t ei_dense_rows(const ei_instr *instr, char *const *con
         out[r] = (ei_f32 *)ei_out(instr, rows[r], 0);
     }
     const float *w = (const float *)(const void *)ei_in(instr, rows[0], 1);
-    int64_t column = 0;
-    for (; column + 4 * EI_LANES <= columns; column += 4 * EI_LANES, w += (1 + inputs) * 4 * EI_LANES)
-        ei_dense_tiles(instr, x, out, n, w, column, 4 * EI_LANES, 4);
-    const int64_t left = columns - column;
-    if (left > 3 * EI_LANES)
-        ei_dense_tiles(instr, x, out, n, w, column, left, 4);
-    else if (left > 2 * EI_LANES)
-        ei_dense_tiles(instr, x, out, n, w, column, left, 3);
-    else if (left > EI_LANES)
-        ei_dense_tiles(instr, x, out, n, w, column, left, 2);
-    else if (left > 0)
-        ei_dense_tiles(instr, x, out, n, w, column, left, 1);
+    ei_tile_sums sums;
+    for (int64_t column = 0; column < columns; column += 4 * EI_LANES, w += (1 + inputs) * 4 * EI_LANES) {
+        const int64_t many = columns - column < 4 * EI_LANES ? columns - column : 4 * EI_LANES;
+        for (int64_t first = 0; first < n; first += EI_TILE_ROWS) {
+            ei_dense_tile_of(x + first, w, inputs, (many + EI_LANES - 1) / EI_LANES, &sums);
+            for (int r = 0; r < EI_TILE_ROWS; r++)
+                for (int64_t k = 0; k < many; k += EI_LANES)
+                    ei_vector_write(out[first + r] + column + k, ei_activate(instr, 0, vf_load(sums.row[r] + k)),
+                                    many - k);
+        }
+    }
     return n;
 }
 
