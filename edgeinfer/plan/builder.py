@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,7 @@ from .memory import CONSTANTS, Pool, Ref, Storage
 from .plan import NumpyCall
 
 
-@dataclass(frozen=True)
-class GateTable:
+class GateTable(NamedTuple):
     """What a recurrent node looks up in place of x: the value with its tokens, and a table for each direction.
 
     ``gather`` names the node that looked the rows up; ``dims`` are the instruction's from 10 on.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,16 +24,14 @@ from .pack import gate_row_floats
 Compute = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
 
 
-@dataclass(frozen=True)
-class GateRows:
+class GateRows(NamedTuple):
     """How the core computes gate rows, and how many bytes of them a model may have."""
 
     limit: int
     compute: Compute
 
 
-@dataclass(frozen=True)
-class _Use:
+class _Use(NamedTuple):
     """A recurrent node that reads a Gather's rows, perhaps with time and batch exchanged."""
 
     node: Node

@@ -112,4 +112,7 @@ def pack_columns_to_groups(w: np.ndarray, bias: np.ndarray, lanes: int) -> np.nd
 
 def _fill(rows: np.ndarray, lanes: int) -> np.ndarray:
     """The same with zeros at the end of the last axis up to a multiple of ``lanes``."""
-    return np.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, -rows.shape[-1] % lanes)])
+    length = rows.shape[-1]
+    filled = np.zeros((*rows.shape[:-1], length + -length % lanes), rows.dtype)  # np.pad takes ten times as long
+    filled[..., :length] = rows
+    return filled
