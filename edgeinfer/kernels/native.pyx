@@ -1,4 +1,5 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, binding=False, auto_pickle=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, binding=False
+# cython: auto_pickle=False
 """The seam to the C core: checks and converts, releases the GIL where the work is long, calls C. No arithmetic."""
 
 from cpython.float cimport PyFloat_AS_DOUBLE
@@ -36,12 +37,22 @@ cdef enum:
     FIRST_IO = 5
 
 
+cdef dict _FOUND = {}  # where each core is, or 0: CPUID takes microseconds in a virtual machine
+
+
+cdef const core.ei_core *_find(str name):
+    """The core of that name, or NULL where this machine cannot run it."""
+    if name not in _FOUND:
+        _FOUND[name] = <size_t> core.ei_core_find(name.encode())
+    return <const core.ei_core *> <size_t> _FOUND[name]
+
+
 def core_names():
     """The instruction sets compiled in that this machine can run, fastest first."""
     cdef const char *const *name = core.ei_core_names()
     names = []
     while name[0] != NULL:
-        if core.ei_core_find(name[0]) != NULL:
+        if _find(name[0].decode()) != NULL:
             names.append(name[0].decode())
         name += 1
     return tuple(names)
@@ -49,7 +60,7 @@ def core_names():
 
 def core_lanes(str name):
     """Floats per vector of a core, which is also how many units a block of packed weights has."""
-    cdef const core.ei_core *found = core.ei_core_find(name.encode())
+    cdef const core.ei_core *found = _find(name)
     if found == NULL:
         raise ValueError(f"no core {name}")
     return found.lanes
@@ -71,7 +82,7 @@ cdef class Program:
 
     def __cinit__(self, str isa, cnp.ndarray records, tuple nodes, cnp.ndarray weights, cnp.ndarray constants,
                   tuple base_bytes, Py_ssize_t macs):
-        self._core = core.ei_core_find(isa.encode())
+        self._core = _find(isa)
         if self._core == NULL:
             raise ValueError(f"no core {isa}")
         if records.itemsize != sizeof(core.ei_instr) or not records.flags.c_contiguous:
