@@ -25,6 +25,7 @@ from .stream import Outputs, PlainWindow, StepCore, Stream, WindowCore, last_row
 _PLANS = 8
 
 NonFinite = Literal["reject", "propagate"]
+Precision = Literal["exact", "fast"]
 BackendName = Literal["auto", "native", "onnxruntime", "reference"]
 
 
@@ -34,6 +35,7 @@ def load(
     backend: BackendName = "auto",
     nan: NonFinite = "reject",
     isa: str | None = None,
+    precision: Precision | None = None,
     sha256: str | None = None,
     limits: Limits = DEFAULT,
     external_data: bool = False,
@@ -46,6 +48,9 @@ def load(
     ``"reference"`` (NumPy), or ``"auto"``: native where possible, with a warning on the ``edgeinfer`` logger where not.
     nan: ``"reject"`` refuses NaN and infinities in inputs, ``"propagate"`` computes with them.
     isa: an instruction set of the C core to use instead of the fastest (or of the variable EDGEINFER_ISA).
+    precision: for int8 weights: ``"exact"`` computes with float32 states, ``"fast"`` rounds the state of LSTM, GRU and
+    RNN to 8 bits before it meets the weights. Left out, the file decides, which means exact unless it was made for
+    fast. Only the native backend has fast; what a file asks of another backend, that computes exactly.
     sha256: the hexadecimal digest that the file must have.
     limits: upper bounds on sizes and counts in the file; Limits(nodes=…) raises one.
     external_data: read tensors that lie in other files, from beneath the model's folder only.
@@ -60,6 +65,8 @@ def load(
     """
     if nan not in ("reject", "propagate"):
         raise ModelLoadError(f"nan: expected 'reject' or 'propagate', got {nan!r}")
+    if precision not in (None, "exact", "fast"):
+        raise ModelLoadError(f"precision: expected 'exact' or 'fast', got {precision!r}")
     path = folder = None
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
@@ -82,7 +89,7 @@ def load(
         found = sha256_of(data)
         if sha256 is not None and found != sha256.lower():
             raise ModelFormatError(f"expected sha256 {sha256}, got {found}")
-        return Model(data, found, path, backend, nan == "reject", isa, policy)
+        return Model(data, found, path, backend, nan == "reject", isa, policy, precision)
     except ModelFormatError as error:
         raise error if path is None else error.in_file(path) from None
 
@@ -107,6 +114,7 @@ class Model:
         reject_nonfinite: bool,
         isa: str | None,
         policy: Policy,
+        precision: str | None,
     ) -> None:
         proto = read_model(data, policy.limits)
         self.path = path
@@ -117,7 +125,10 @@ class Model:
         pairs = [(p.input, p.output) for p in self.spec.states] if self.spec else []
         self._backend: Backend
         self._prepared: Prepared | None
-        self._backend, self._prepared = choose(backend, data, proto, pairs, isa, policy)
+        fast = precision == "fast" or (precision is None and self.spec is not None and self.spec.activations == "int8")
+        self._backend, self._prepared = choose(backend, data, proto, pairs, isa, policy, fast)
+        if precision == "fast" and self._backend.name != "native":
+            raise ModelLoadError(f"precision fast: only the native backend has it, {self._backend.name} answers")
         self._reject = reject_nonfinite
         self._file = {"bytes": len(data), "opset": proto.opsets[""], "producer": proto.producer}
         state_inputs = self._prepared.state_inputs if self._prepared else dict(pairs)
@@ -140,6 +151,11 @@ class Model:
     def isa(self) -> str | None:
         """The instruction set of the C core, None on other backends."""
         return self._backend.isa
+
+    @property
+    def arithmetic(self) -> str:
+        """What the backend computes from: float32, float16 (weights), int8 exact or int8 fast (load's precision)."""
+        return self._backend.arithmetic
 
     @property
     def states(self) -> tuple[State, ...]:
@@ -257,6 +273,7 @@ class Model:
             "producer": self._file["producer"],
             "backend": self.backend,
             "isa": self.isa,
+            "arithmetic": self.arithmetic,
             "inputs": [_shown(info) for info in self.inputs],
             "outputs": [_shown(info) for info in self.outputs],
             "states": [

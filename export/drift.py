@@ -78,9 +78,13 @@ class Drift:
 def measure(before: bytes, after: bytes, say: Callable[[str], None]) -> Drift:
     """Run both files. ``say`` is called with a line before each part that takes time."""
     base = edgeinfer.load(before, backend="native")
-    small = edgeinfer.load(after, backend="native")
+    small = edgeinfer.load(after, backend="native", precision="exact")
     assert base.isa is not None and small.spec is not None
-    others = {f"{small.spec.weights} weights": small, _OTHER_ORDER: edgeinfer.load(before, isa="generic")}
+    others = {f"{small.spec.weights} weights": small}
+    asked = edgeinfer.load(after, backend="native")
+    if small.spec.activations == "int8":
+        others["int8 weights and states"] = asked
+    others[_OTHER_ORDER] = edgeinfer.load(before, backend="native", isa="generic")
     say("comparing with the goldens" if small.spec.goldens else "the file holds no goldens; comparing on random inputs")
     columns, rows = _drift(base, others, say)
     runtime = None
@@ -89,7 +93,8 @@ def measure(before: bytes, after: bytes, say: Callable[[str], None]) -> Drift:
         peer = edgeinfer.load(after, backend="onnxruntime")
         runtime = max(_apart(peer, small, feed) for feed in _feeds(small))
     say("timing")
-    return Drift(columns, rows, _from_goldens(base, small), runtime, _time(base, small), f"native ({base.isa})")
+    goldens = max(_from_goldens(base, small), _from_goldens(base, asked))
+    return Drift(columns, rows, goldens, runtime, _time(base, asked), f"native ({base.isa}), {asked.arithmetic}")
 
 
 def _drift(

@@ -27,6 +27,7 @@ from .errors import DriftError, ExportError
 from .finish import check
 
 Weights = Literal["int8", "float16"]
+Activations = Literal["int8"]
 
 # Below this many weights the nodes that widen a matrix take more of the file than the weights give back. W and R of
 # a recurrent node are always stored small: a node computes from both in one form.
@@ -49,6 +50,7 @@ class Quantized:
 
     path: Path
     weights: Weights
+    activations: Activations | None
     stored: tuple[str, ...]
     left: Mapping[str, str]
     bytes_before: int
@@ -62,6 +64,7 @@ def quantize(
     path: str | os.PathLike[str],
     *,
     weights: Weights,
+    activations: Activations | None = None,
     max_error: float | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Quantized:
@@ -69,8 +72,11 @@ def quantize(
 
     ``weights``: ``"int8"``, symmetric, one scale for each output unit and gate, behind DequantizeLinear; or
     ``"float16"`` behind Cast. W and R of LSTM, GRU and RNN, and the matrices of Dense and Embedding layers of at least
-    1,024 weights; biases stay float32. Metadata and goldens are kept. ``progress`` is called with a line before each
-    part of the work.
+    1,024 weights; biases stay float32.
+
+    ``activations="int8"`` has edgeinfer run the file with the state of LSTM, GRU and RNN in 8 bits as well (load's
+    precision "fast"); other tools do not know of it. Metadata and goldens are kept. ``progress`` is called with a line
+    before each part of the work.
 
     Raises ExportError where there is nothing to store smaller, or where the result does not run; DriftError where an
     answer moves by more than ``max_error`` relative to max(1, |y|). In both cases nothing is written.
@@ -80,6 +86,10 @@ def quantize(
     say = progress or (lambda line: None)
     if weights not in ("int8", "float16"):
         raise ExportError(f"weights: expected int8 or float16, got {weights!r}", argument="weights")
+    if activations not in (None, "int8"):
+        raise ExportError(f"activations: expected int8, got {activations!r}", argument="activations")
+    if activations == "int8" and weights != "int8":
+        raise ExportError(f"activations int8 goes with weights int8, got weights {weights}", argument="activations")
     if max_error is not None and not 0 < max_error < math.inf:
         raise ExportError(f"max_error: expected a finite number above 0, got {max_error}", argument="max_error")
     source, target = Path(model), Path(path)
@@ -92,7 +102,8 @@ def quantize(
     if not stored:
         reasons = "; ".join(f"{name}: {why}" for name, why in left.items()) or "it has no float32 weights of its own"
         raise ExportError(f"{source}: there is nothing to store in {weights}: {reasons}")
-    _describe(proto, hashlib.sha256(before).hexdigest(), weights=weights)
+    asked = {} if activations is None else {"activations": activations}
+    _describe(proto, hashlib.sha256(before).hexdigest(), weights=weights, **asked)
     check(proto)
     drift = _measure(before, proto, say)
     if max_error is not None and not drift.largest <= max_error:
@@ -105,7 +116,7 @@ def quantize(
     _describe(proto, tolerance=tolerance)
     data = proto.SerializeToString()
     write_atomically(target, data)
-    return Quantized(target, weights, stored, left, len(before), len(data), tolerance, drift)
+    return Quantized(target, weights, activations, stored, left, len(before), len(data), tolerance, drift)
 
 
 def store_small(proto: Any, weights: Weights) -> tuple[tuple[str, ...], dict[str, str]]:

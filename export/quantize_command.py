@@ -18,6 +18,7 @@ OK, FAILED, BAD_MODEL = 0, 1, 3
 _EXAMPLES = """\
 examples:
   {prog} model.onnx --weights int8 -o model.int8.onnx
+  {prog} model.onnx --weights int8 --activations int8 -o model.fast.onnx
   {prog} model.onnx --weights float16 --max-error 1e-3 -o model.float16.onnx
 """
 
@@ -32,6 +33,8 @@ def main(prog: str, argv: list[str]) -> int:
         arguments = parser.parse_args(argv)
         if arguments.max_error is not None and not 0 < arguments.max_error < float("inf"):
             parser.error(f"argument --max-error: expected a finite number above 0, got {arguments.max_error}")
+        if arguments.activations is not None and arguments.weights != "int8":
+            parser.error("argument --activations: int8 goes with --weights int8")
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
@@ -39,6 +42,7 @@ def main(prog: str, argv: list[str]) -> int:
             arguments.model,
             arguments.output,
             weights=arguments.weights,
+            activations=arguments.activations,
             max_error=arguments.max_error,
             progress=_say,
         )
@@ -65,6 +69,7 @@ def _report(done: Quantized) -> dict[str, object]:
     return {
         "path": str(done.path),
         "weights": done.weights,
+        "activations": done.activations,
         "stored": list(done.stored),
         "left": dict(done.left),
         "bytes_before": done.bytes_before,
@@ -113,6 +118,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="a file with float32 weights")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.onnx", help="the file to write")
     parser.add_argument("--weights", choices=("int8", "float16"), required=True, help="how weights are stored")
+    parser.add_argument(
+        "--activations",
+        choices=("int8",),
+        help="with --weights int8: edgeinfer keeps states in 8 bits too, and is fast",
+    )
     parser.add_argument(
         "--max-error",
         type=float,

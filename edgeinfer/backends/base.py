@@ -113,6 +113,11 @@ class Backend(Protocol):
     def isa(self) -> str | None: ...
 
     @property
+    def arithmetic(self) -> str:
+        """float32, or what is computed from smaller weights: float16, int8 exact, int8 fast."""
+        ...
+
+    @property
     def inputs(self) -> tuple[ValueInfo, ...]: ...
 
     @property

@@ -36,13 +36,15 @@ def choose(
     state_pairs: Sequence[tuple[str, str]],
     isa: str | None = None,
     policy: Policy = STRICT,
+    fast: bool = False,
 ) -> tuple[Backend, Prepared | None]:
     """The backend for a model (its bytes, and what they say), and what was prepared of it.
 
     Prepared is None where only ONNX Runtime implements the model.
 
     ``auto`` takes native; where the core is not compiled, the NumPy reference; where they do not implement the
-    model, ONNX Runtime if installed. Either fallback is logged once as a warning.
+    model, ONNX Runtime if installed. Either fallback is logged once as a warning. ``fast`` asks the native backend for
+    8-bit states; the others compute in float32 whatever it says.
     """
     if wanted not in BACKENDS:
         raise ModelLoadError(f"backend: expected one of {', '.join(BACKENDS)}, got {wanted!r}")
@@ -57,7 +59,7 @@ def choose(
             why = "needs the GIL (PYTHON_GIL=1)" if _free_threaded() else "is not installed"
             _warn("the C core %s; the NumPy reference backend answers, which is slow", why)
             return _reference(prepared), prepared
-        return _native(prepared, isa, _gate_table_bytes(policy, data)), prepared
+        return _native(prepared, isa, _gate_table_bytes(policy, data), fast), prepared
     except UnsupportedOperatorError as error:
         if wanted != "auto" or "onnxruntime" not in available():
             raise
@@ -112,7 +114,7 @@ def _gate_table_bytes(policy: Policy, data: bytes) -> int:
     return min(len(data), GATE_TABLE_BYTES) if asked is None else asked
 
 
-def _native(prepared: Prepared, isa: str | None, gate_table_bytes: int) -> Backend:
+def _native(prepared: Prepared, isa: str | None, gate_table_bytes: int, fast: bool) -> Backend:
     if _free_threaded():
         raise ModelLoadError(
             "backend native: the C core needs the GIL, and this is a free-threaded Python that runs without it; "
@@ -125,7 +127,7 @@ def _native(prepared: Prepared, isa: str | None, gate_table_bytes: int) -> Backe
         )
     from .native import NativeBackend
 
-    return NativeBackend(prepared, isa, gate_table_bytes)
+    return NativeBackend(prepared, isa, gate_table_bytes, fast)
 
 
 def _onnxruntime(data: bytes, proto: ModelProto, state_pairs: Sequence[tuple[str, str]]) -> Backend:

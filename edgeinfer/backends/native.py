@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import InputError, ModelLimitError, ModelLoadError
 from ..graph import BoundGraph, Prepared, StepGraph, Value, bind, fuse, node_bytes, node_macs
-from ..kernels.native import Call, Program, Slots, Stepper, core_lanes, core_names
+from ..kernels.native import Call, Program, Slots, Stepper, core_has_vnni, core_lanes, core_names
 from ..kernels.native import Window as NativeWindow
 from ..plan import (
     ARENA,
@@ -21,6 +21,7 @@ from ..plan import (
     STATE_IN,
     STATE_OUT,
     WEIGHTS,
+    Arithmetic,
     GateRows,
     NumpyCall,
     Placement,
@@ -28,7 +29,9 @@ from ..plan import (
     Pool,
     View,
     aligned_empty,
+    check_fast,
     lower,
+    name_arithmetic,
 )
 from ..spec import Window
 from .base import Converter, Part, Parts, StateLayout, check_out, into_record
@@ -59,9 +62,15 @@ class NativeBackend:
 
     name = "native"
 
-    def __init__(self, prepared: Prepared, isa: str | None = None, gate_table_bytes: int = 0) -> None:
+    def __init__(
+        self, prepared: Prepared, isa: str | None = None, gate_table_bytes: int = 0, fast: bool = False
+    ) -> None:
         self.isa = choose_isa(isa)
         self._gate_rows = GateRows(gate_table_bytes, partial(_run_alone, self.isa))
+        if fast:
+            check_fast(prepared.graph)
+        self._arithmetic = Arithmetic(fast, fast and core_has_vnni(self.isa))
+        self.arithmetic = name_arithmetic(prepared.graph, self._arithmetic)
         self.inputs = prepared.graph.inputs
         self.outputs = prepared.graph.outputs
         if len(self.inputs) + len(self.outputs) > _MAX_IO:
@@ -161,7 +170,7 @@ class NativeBackend:
         inputs = {name: Placement(FIRST_IO + i) for i, name in enumerate(names)}
         first = FIRST_IO + len(names)
         outputs = {info.name: Placement(first + i) for i, info in enumerate(self.outputs)}
-        return lower(bound, self._lanes, self._weights, inputs, outputs, self._gate_rows)
+        return lower(bound, self._lanes, self._weights, inputs, outputs, self._gate_rows, self._arithmetic)
 
     def _smallest_plan(self) -> Plan:
         """The plan with every dynamic dimension 1, for a model that has no step."""
@@ -183,7 +192,7 @@ class NativeBackend:
         for state, offset in zip(self._states.states, self._states.offsets, strict=True):
             inputs[state.input] = Placement(STATE_IN, offset)
             outputs[state.output] = Placement(STATE_OUT, offset)
-        return lower(bound, self._lanes, self._weights, inputs, outputs, self._gate_rows)
+        return lower(bound, self._lanes, self._weights, inputs, outputs, self._gate_rows, self._arithmetic)
 
     def _bind_step(self, step: StepGraph) -> BoundGraph:
         shapes = {info.name: step.bound.values[info.name].shape for info in step.bound.graph.inputs}

@@ -31,6 +31,7 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
     isa = None
+    arithmetic = "float32"  # small weights are widened
 
     def __init__(self, data: bytes, state_pairs: Sequence[tuple[str, str]]) -> None:
         options = onnxruntime.SessionOptions()

@@ -18,6 +18,7 @@ class ReferenceBackend:
 
     name = "reference"
     isa = None
+    arithmetic = "float32"  # small weights are widened
 
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared

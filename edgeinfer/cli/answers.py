@@ -42,7 +42,8 @@ def name_of(model: Model) -> str:
 
 def backend_of(model: Model) -> str:
     """The backend, with its instruction set where it has one."""
-    return model.backend if model.isa is None else f"{model.backend} ({model.isa})"
+    small = "" if model.arithmetic == "float32" else f", {model.arithmetic}"
+    return model.backend if model.isa is None else f"{model.backend} ({model.isa}{small})"
 
 
 def forecast_json(forecast: Forecast) -> dict[str, Any]:

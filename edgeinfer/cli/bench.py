@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
                 "equal": equal,
                 "ratio": times_as_long,
                 "results": [
-                    {"backend": model.backend, "isa": model.isa, **asdict(timing)}
+                    {"backend": model.backend, "isa": model.isa, "arithmetic": model.arithmetic, **asdict(timing)}
                     for model, timing in zip(models, timings, strict=False)
                 ],
             }

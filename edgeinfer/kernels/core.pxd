@@ -18,6 +18,7 @@ cdef extern from "csrc/core.h" nogil:
 
     const char *const *ei_core_names()
     const ei_core *ei_core_find(const char *name)
+    int ei_core_has_vnni(const ei_core *core)
 
     ctypedef struct ei_step:
         int32_t state_in

@@ -66,6 +66,12 @@ def core_lanes(str name):
     return found.lanes
 
 
+def core_has_vnni(str name):
+    """Whether a core multiplies bytes with AVX-512 VNNI on this machine."""
+    cdef const core.ei_core *found = core.ei_core_find(name.encode())
+    return found != NULL and core.ei_core_has_vnni(found) != 0
+
+
 cdef class Program:
     """A plan's records with the constants that they read. Immutable; any number of threads may run it at once."""
 

@@ -7,6 +7,7 @@ from .instructions import KERNEL_NAMES
 from .lower import lower
 from .memory import ARENA, FIRST_IO, STATE_IN, STATE_OUT, WEIGHTS, Placement, Pool, aligned_empty
 from .plan import NumpyCall, Plan, Segment, View
+from .small import Arithmetic, check_fast, name_arithmetic
 
 __all__ = [
     "ARENA",
@@ -15,6 +16,7 @@ __all__ = [
     "STATE_IN",
     "STATE_OUT",
     "WEIGHTS",
+    "Arithmetic",
     "GateRows",
     "NumpyCall",
     "Placement",
@@ -23,5 +25,7 @@ __all__ = [
     "Segment",
     "View",
     "aligned_empty",
+    "check_fast",
     "lower",
+    "name_arithmetic",
 ]

@@ -11,6 +11,7 @@ from ..graph import BoundGraph
 from . import instructions as code
 from .memory import CONSTANTS, Pool, Ref, Storage
 from .plan import NumpyCall
+from .small import Arithmetic
 
 
 class GateTable(NamedTuple):
@@ -28,9 +29,10 @@ class GateTable(NamedTuple):
 class Builder:
     """Collects instructions and NumPy calls in order; knows the Ref of every value placed so far."""
 
-    def __init__(self, bound: BoundGraph, lanes: int, weights: Pool) -> None:
+    def __init__(self, bound: BoundGraph, lanes: int, weights: Pool, arithmetic: Arithmetic) -> None:
         self.bound = bound
         self.lanes = lanes
+        self.arithmetic = arithmetic
         self.items: list[code.Instruction | NumpyCall] = []
         self.refs: dict[str, Ref] = {}
         self.weights = weights

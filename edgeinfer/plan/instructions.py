@@ -16,9 +16,13 @@ STEPS_AHEAD = 8
 NO_BASE = -1
 
 LSTM, GRU, RNN, DENSE, GATHER, UNARY, BINARY, SOFTMAX, COPY, CAST, X_SUMS = range(1, 12)
+LSTM_SMALL, GRU_SMALL, RNN_SMALL, DENSE_SMALL, GATHER_SMALL = range(32, 37)
 #: What `edgeinfer profile` calls them.
 KERNEL_NAMES = dict(
     enumerate(("lstm", "gru", "rnn", "dense", "gather", "unary", "binary", "softmax", "copy", "cast", "x_sums"), LSTM)
+)
+KERNEL_NAMES.update(
+    enumerate(("lstm_small", "gru_small", "rnn_small", "dense_small", "gather_small"), LSTM_SMALL),
 )
 
 ACTIVATIONS = {

@@ -12,13 +12,14 @@ from itertools import accumulate
 
 import numpy as np
 
-from ..graph import Node, Value
+from ..graph import Node, Small, Value
 from ..graph.fuse import DENSE
 from ..kernels.twins.layout import slices
 from . import instructions as code
 from .builder import Builder
 from .memory import Ref
 from .pack import pack_columns_to_groups, pack_gru_linear, pack_gru_reset_first, pack_lstm, pack_rnn
+from .small import I8_FAST, KINDS, kind_of, matrix, pack_small_cell, pack_small_columns, pack_small_table
 
 _FLOAT = np.dtype(np.float32)
 RECURRENT = {
@@ -30,20 +31,30 @@ _PACK = {"LSTM": pack_lstm, "RNN": pack_rnn}
 _PACK_GRU = (pack_gru_reset_first, pack_gru_linear)
 
 
+_SMALL = {code.LSTM: code.LSTM_SMALL, code.GRU: code.GRU_SMALL, code.RNN: code.RNN_SMALL}
+
+
 def packed_cell(builder: Builder, node: Node, d: int) -> tuple[int, tuple[Hashable, ...], Callable[[], np.ndarray]]:
     """One direction of a recurrent node: the core's op, a key for its packed weights, and what packs them."""
     op, gates, _ = RECURRENT[node.op_type]
     pack_weights = _PACK.get(node.op_type) or _PACK_GRU[int(node.attributes["linear_before_reset"])]
     hidden = builder.bound.values[node.inputs[2]].shape[2]
 
+    kind = kind_of(builder.bound.graph, node, builder.arithmetic)
+    vnni = builder.arithmetic.vnni and kind == I8_FAST
+
     def pack() -> np.ndarray:
-        w, r = (builder.data(name) for name in node.inputs[1:3])
         has_bias = len(node.inputs) > 3 and node.inputs[3]
         bias = builder.data(node.inputs[3])[d] if has_bias else np.zeros(2 * gates * hidden, np.float32)
         with np.errstate(all="ignore"):  # what a file's infinities sum to is not ours to warn of
+            if kind is not None:
+                w_small, r_small = (matrix(builder.bound.graph.small[name], d) for name in node.inputs[1:3])
+                linear = bool(node.attributes["linear_before_reset"])
+                return pack_small_cell(node.op_type, linear, w_small, r_small, bias, builder.lanes, kind, vnni)
+            w, r = (builder.data(name) for name in node.inputs[1:3])
             return pack_weights(w[d], r[d], bias, builder.lanes)
 
-    return op, (pack_weights, *node.inputs[1:4], d), pack
+    return op if kind is None else _SMALL[op], (pack_weights, *node.inputs[1:4], d), pack
 
 
 def recurrent(builder: Builder, node: Node) -> bool:
@@ -57,7 +68,11 @@ def recurrent(builder: Builder, node: Node) -> bool:
     initial = [builder.ref(name) if name else None for name in node.inputs[5:7]]
     outs = [builder.new(name) if name else None for name in node.outputs]
     padded = -(-hidden // builder.lanes) * builder.lanes
+    kind = kind_of(builder.bound.graph, node, builder.arithmetic)
+    vnni = int(builder.arithmetic.vnni and kind == I8_FAST)
     scratch_rows = code.SCRATCH_ROWS + (4 * code.STEPS_AHEAD if steps * batch > 1 else 0)
+    if kind is not None:
+        scratch_rows = code.SCRATCH_ROWS + 1
     for d in range(directions):
         op, key, pack = packed_cell(builder, node, d)
         # weights computed from shapes belong to this plan alone
@@ -73,7 +88,7 @@ def recurrent(builder: Builder, node: Node) -> bool:
                 node.name,
                 (x, packed, h, c, scratch, rows.tables[d] if rows else None),
                 outs,
-                (*dims, 0, 0, *rows.dims) if rows else dims,
+                (*dims, kind or 0, vnni, *(rows.dims if rows else ())),
                 node.attributes["activations"][d * per_direction : (d + 1) * per_direction],
                 rows.gather if rows else "",
             )
@@ -86,19 +101,24 @@ def dense(builder: Builder, node: Node) -> bool:
     depth, columns = values[node.inputs[1]].shape
     b = values[node.inputs[2]].data if len(node.inputs) > 2 else None
 
-    def pack() -> np.ndarray:
-        w = builder.data(node.inputs[1])
-        return pack_columns_to_groups(w, np.zeros(columns, np.float32) if b is None else b, builder.lanes)
+    small = builder.bound.graph.small.get(node.inputs[1])
 
-    packed = builder.weight((code.DENSE, *node.inputs[1:]), pack)
+    def pack() -> np.ndarray:
+        bias = np.zeros(columns, np.float32) if b is None else b
+        if small is not None:
+            return pack_small_columns(matrix(small), bias, builder.lanes, KINDS[small.kind])
+        return pack_columns_to_groups(builder.data(node.inputs[1]), bias, builder.lanes)
+
+    op = code.DENSE if small is None else code.DENSE_SMALL
+    packed = builder.weight((op, *node.inputs[1:]), pack)
     rows = math.prod(values[node.inputs[0]].shape[:-1])
     builder.emit(
         code.Instruction(
-            code.DENSE,
+            op,
             node.name,
             (builder.ref(node.inputs[0]), packed),
             (builder.new(node.outputs[0]),),
-            (rows, depth, columns),
+            (rows, depth, columns, 0 if small is None else KINDS[small.kind]),
             (node.attributes["activation"] or code.LINEAR,),
         )
     )
@@ -111,11 +131,29 @@ def gather(builder: Builder, node: Node) -> bool:
     rank = len(table.shape)
     if node.attributes["axis"] % rank or indices.dtype not in code.DTYPES:
         return False
+    small = builder.bound.graph.small.get(node.inputs[0])
+    if small is not None:
+        _small_gather(builder, node, small)
+        return True
     row_bytes = math.prod(table.shape[1:]) * table.dtype.itemsize
     dims = (math.prod(indices.shape), table.shape[0], row_bytes, code.DTYPES[indices.dtype])
     ins = (builder.ref(node.inputs[0]), builder.ref(node.inputs[1]))
     builder.emit(code.Instruction(code.GATHER, node.name, ins, (builder.new(node.outputs[0]),), dims))
     return True
+
+
+def _small_gather(builder: Builder, node: Node, small: Small) -> None:
+    name = node.inputs[0]
+    indices = builder.bound.values[node.inputs[1]]
+    rows, width = small.values.shape
+    table = builder.weight((code.GATHER_SMALL, name), lambda: pack_small_table(small.values))
+    scale = None
+    if small.scale is not None:
+        scales = small.scale[:, 0] if width else np.zeros(rows, np.float32)
+        scale = builder.weight((code.GATHER_SMALL, name, "scale"), lambda: scales)
+    dims = (math.prod(indices.shape), rows, width, code.DTYPES[indices.dtype], KINDS[small.kind])
+    ins = (table, builder.ref(node.inputs[1]), scale)
+    builder.emit(code.Instruction(code.GATHER_SMALL, node.name, ins, (builder.new(node.outputs[0]),), dims))
 
 
 def unary(builder: Builder, node: Node) -> bool:

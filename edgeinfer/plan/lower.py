@@ -14,6 +14,7 @@ from .gate_rows import GateRows, place_gate_rows
 from .kernels import KERNELS
 from .memory import ARENA, CONSTANTS, WEIGHTS, Placement, Pool, Ref, Storage, assign_arena
 from .plan import NumpyCall, Plan, Segment, View
+from .small import EXACT, Arithmetic
 
 
 def lower(
@@ -23,13 +24,14 @@ def lower(
     inputs: Mapping[str, Placement],
     outputs: Mapping[str, Placement],
     gate_rows: GateRows | None = None,
+    arithmetic: Arithmetic = EXACT,
 ) -> Plan:
     """Plan a bound graph for a core of ``lanes`` floats per vector, with its inputs and outputs where told.
 
     The first plan of a model fills and seals ``weights``; later ones share it. ``gate_rows``: how rows of an embedding
     become gate rows, None to look the embedding up at every step.
     """
-    builder = Builder(bound, lanes, weights)
+    builder = Builder(bound, lanes, weights, arithmetic)
     for name, place in inputs.items():
         builder.refs[name] = Ref(Storage(bound.values[name].nbytes, place.base, place.offset))
     if gate_rows is not None and gate_rows.limit > 0:

@@ -78,6 +78,34 @@ def test_a_bundled_model_keeps_its_metadata_and_passes_verify(
     assert found["largest_difference"] <= done.tolerance and found["largest_between_backends"] <= TOLERANCE
 
 
+@pytest.mark.parametrize("name", ["sum", "next_word", "sentiment", "demand"])
+def test_a_file_for_8_bit_states_says_so_and_each_source_of_error_has_its_row(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "fast.onnx"
+    status = run(BUNDLED / f"{name}.onnx", "-o", target, "--weights", "int8", "--activations", "int8", "--json")
+    printed = capsys.readouterr()
+    if name == "sum":  # its RNN has the activation Relu
+        assert status == 3 and "its state is not bounded by 1 with the activations Relu" in printed.err
+        assert not target.exists()
+        return
+    report = json.loads(printed.out)
+    rows = report["drift"]["rows"]
+    assert list(rows) == ["int8 weights", "int8 weights and states", "float32, sums in another order"]
+    assert rows["int8 weights"][-1] > 100 * rows["float32, sums in another order"][-1] > 0
+    model = edgeinfer.load(target, backend="native")
+    assert model.spec is not None and (model.spec.activations, model.arithmetic) == ("int8", "int8 fast")
+    assert main(["verify", str(target), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["backends"]["native fast"]["arithmetic"] == "int8 fast"
+    assert found["backends"]["native"]["arithmetic"] == "int8 exact"
+    assert found["largest_between_backends"] <= TOLERANCE
+    assert main(["info", str(target)]) == 0
+    assert ", int8 fast)" in capsys.readouterr().out
+    assert main(["bench", str(target), "--seconds", "0.1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["results"][0]["arithmetic"] == "int8 fast"
+
+
 def test_one_flipped_bit_of_a_small_weight_fails_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "small.onnx"
     quantize(BUNDLED / "sum.onnx", target, weights="int8")
@@ -219,6 +247,7 @@ def test_an_interruption_leaves_nothing_behind(
         (),
         ("--weights", "int4"),
         ("--weights", "int8", "--max-error", "0"),
+        ("--weights", "float16", "--activations", "int8"),
         ("--weights", "int8", "--max-error", "nan"),
     ],
 )
@@ -278,6 +307,11 @@ def test_arguments_are_checked_by_name(plain: Path, tmp_path: Path) -> None:
     target = tmp_path / "small.onnx"
     cases: list[tuple[dict[str, Any], str]] = [
         ({"weights": "int4"}, "weights: expected int8 or float16, got 'int4'"),
+        ({"weights": "int8", "activations": "int4"}, "activations: expected int8, got 'int4'"),
+        (
+            {"weights": "float16", "activations": "int8"},
+            "activations int8 goes with weights int8, got weights float16",
+        ),
         ({"weights": "int8", "max_error": -1.0}, "max_error: expected a finite number above 0, got -1.0"),
     ]
     for arguments, message in cases:

@@ -29,7 +29,12 @@ typedef enum ei_op {
     EI_OP_SOFTMAX = 8,
     EI_OP_COPY = 9,
     EI_OP_CAST = 10,
-    EI_OP_X_SUMS = 11
+    EI_OP_X_SUMS = 11,
+    EI_OP_LSTM_SMALL = 32,
+    EI_OP_GRU_SMALL = 33,
+    EI_OP_RNN_SMALL = 34,
+    EI_OP_DENSE_SMALL = 35,
+    EI_OP_GATHER_SMALL = 36
 } ei_op;
 
 /* The activations that ONNX names for recurrent nodes first, then the other elementwise functions. */
@@ -63,6 +68,9 @@ typedef enum ei_binary {
     EI_MIN = 4,
     EI_MAX = 5
 } ei_binary;
+
+/* How small weights are stored, and what is computed from them (small_body.h). */
+typedef enum ei_weights { EI_WEIGHTS_F16 = 1, EI_WEIGHTS_I8 = 2, EI_WEIGHTS_I8_FAST = 3 } ei_weights;
 
 typedef enum ei_dtype { EI_F32 = 0, EI_I32 = 1, EI_I64 = 2 } ei_dtype;
 
@@ -102,6 +110,13 @@ typedef enum ei_dtype { EI_F32 = 0, EI_I32 = 1, EI_I64 = 2 } ei_dtype;
  * X_SUMS: what a cell sums of the bias and x, for rows of x, as it sums it: rows of gates, grouped like the weights
  *   dim: op of the cell, rows, F, H, linear_before_reset.   in: 0 x [rows, F]   1 packed weights
  *   out: 0 [rows, ...]: every group's row of gates one after the other
+ * LSTM_SMALL, GRU_SMALL, RNN_SMALL: as LSTM, GRU, RNN, but for the weights' groups, which small_body.h describes;
+ *   without gate rows; always EI_SCRATCH_ROWS + 1 rows of scratch.
+ *   dim[8]: ei_weights   dim[9]: 1 to use VNNI where ei_core_has_vnni; the corrections are then made for it
+ * DENSE_SMALL: as DENSE, in groups of 4*lanes columns without R, however few.   dim[3]: EI_WEIGHTS_F16 or _I8
+ * GATHER_SMALL: out[i, :] = table[index[i], :] in float32.
+ *   dim: count, rows, width, index dtype, EI_WEIGHTS_F16 or _I8
+ *   in: 0 table, EI_ALIGN bytes of anything behind it   1 indices   2 a float32 scale for each row, of int8   out: 0
  * GATHER: out[i, :] = table[index[i], :], a negative index counts from the end
  *   dim: count, rows, row_bytes, index dtype.   in: 0 table   1 indices   out: 0
  * UNARY: dim: count.   act[0], alpha[0], beta[0].   in: 0   out: 0   (float32; in place allowed)
@@ -157,6 +172,9 @@ const char *const *ei_core_names(void);
 /* The core of that name, or NULL where it is not compiled in or this CPU or operating system cannot run it.
  * NULL as the name gives the fastest that can run. */
 const ei_core *ei_core_find(const char *name);
+
+/* Whether this core and CPU have AVX-512 VNNI. */
+int ei_core_has_vnni(const ei_core *core);
 
 /* Which bases a stepping program uses. */
 typedef struct ei_step {

@@ -1,4 +1,4 @@
-/* All of one core. The file that includes it has included a vec_*.h, opened the instruction set's region and defined
+/* All of one core. The file that includes it has included a small_*.h, and with it a vec_*.h, opened the instruction set's region and defined
  * EI_ISA and EI_ISA_NAME.
  *
  * A vec_*.h gives EI_LANES and the type vf; memory: vf_set1, vf_load and vf_store (aligned), vf_loadu and vf_storeu,
@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "operand.h"
+#include "small.h"
 #include "activations_body.h"
 #include "sums_body.h"
 #include "recurrent_body.h"
@@ -24,4 +25,6 @@
 #include "elementwise_body.h"
 #include "softmax_body.h"
 #include "copy_body.h"
+#include "small_body.h"
+#include "small_cells_body.h"
 #include "run_body.h"

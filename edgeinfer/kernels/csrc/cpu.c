@@ -20,7 +20,8 @@ static uint32_t ei_xcr0(void)
 static int ei_cpu_has(const ei_core *core)
 {
     unsigned eax, ebx, ecx, edx;
-    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_OSXSAVE) || !(ecx & bit_AVX) || !(ecx & bit_FMA))
+    const unsigned needed = bit_OSXSAVE | bit_AVX | bit_FMA | bit_F16C;
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || (ecx & needed) != needed)
         return 0;
     const uint32_t saved = ei_xcr0();
     if ((saved & EI_XCR0_YMM) != EI_XCR0_YMM)
@@ -79,6 +80,18 @@ static const char *const ei_names[] = {
 #endif
     "generic", NULL,
 };
+
+int ei_core_has_vnni(const ei_core *core)
+{
+#if EI_X86
+    unsigned eax, ebx, ecx, edx;
+    return core == &ei_core_avx512 && ei_cpu_has(core) && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) &&
+           (ecx & bit_AVX512VNNI) != 0;
+#else
+    (void)core;
+    return 0;
+#endif
+}
 
 const char *const *ei_core_names(void) { return ei_names; }
 

@@ -8,16 +8,17 @@
 #include <immintrin.h>
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx2,fma")
+#pragma GCC target("avx2,fma,f16c")
 #endif
 
-#include "vec_avx2.h"
+#include "small_avx2.h"
 
 #define EI_ISA avx2
 #define EI_ISA_NAME "avx2"
+#define EI_SMALL_FAST(instr) ((void)instr, &ei_small_fast_avx2)
 #include "core_body.h"
 
 #if defined(__clang__)

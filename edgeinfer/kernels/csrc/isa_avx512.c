@@ -14,10 +14,12 @@
 #pragma GCC target("avx512f,avx2,fma")
 #endif
 
-#include "vec_avx512.h"
+#include "small_avx512.h"
 
 #define EI_ISA avx512
 #define EI_ISA_NAME "avx512"
+/* VNNI is asked for by the instruction, whose weights were packed for it. */
+#define EI_SMALL_FAST(instr) (instr->dim[9] ? &ei_small_fast_avx512vnni : &ei_small_fast_avx512)
 #include "core_body.h"
 
 #if defined(__clang__)

@@ -2,6 +2,7 @@
 
 Shapes: x [T, B, F], w [D, G*H, F], r [D, G*H, H], b [D, 2*G*H], states [D, B, H]; Y [T, D, B, H].
 Attributes: direction, activations (name, alpha, beta per function and direction), linear_before_reset.
+``rounded`` is what happens to h before it meets R: in_8_bits for the native backend's precision fast, else nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,15 @@ Step = Callable[[np.ndarray, tuple[np.ndarray, ...]], tuple[np.ndarray, ...]]
 Optional = np.ndarray | None
 
 
+def unchanged(h: np.ndarray) -> np.ndarray:
+    return h
+
+
+def in_8_bits(h: np.ndarray) -> np.ndarray:
+    """127 h to the nearest whole number, ties to even, in [-127, 127]; then divided by 127 again."""
+    return np.clip(np.rint(h.astype(np.float32) * np.float32(127)), -127, 127).astype(h.dtype) / h.dtype.type(127)
+
+
 def lstm(
     attributes: Attributes,
     x: np.ndarray,
@@ -29,6 +39,7 @@ def lstm(
     initial_h: Optional = None,
     initial_c: Optional = None,
     p: Optional = None,
+    rounded: Function = unchanged,
 ) -> tuple[np.ndarray, ...]:
     """i, o, f = f(Wx + Rh + b); c' = f*c + i*g(Wx + Rh + b); h' = o*h(c')."""
 
@@ -37,7 +48,7 @@ def lstm(
 
         def step(x_t: np.ndarray, states: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
             h, c = states
-            i, o, fo, cc = np.split(x_t @ w[d].T + h @ r[d].T + bias[0] + bias[1], 4, axis=-1)
+            i, o, fo, cc = np.split(x_t @ w[d].T + rounded(h) @ r[d].T + bias[0] + bias[1], 4, axis=-1)
             c = f(fo) * c + f(i) * g(cc)
             return f(o) * h_act(c), c
 
@@ -54,6 +65,7 @@ def gru(
     b: Optional = None,
     sequence_lens: Optional = None,
     initial_h: Optional = None,
+    rounded: Function = unchanged,
 ) -> tuple[np.ndarray, ...]:
     """h' = (1 - z)*n + z*h, with r applied to Rh + Rb when linear_before_reset, else to h."""
     linear_before_reset = attributes["linear_before_reset"]
@@ -67,12 +79,12 @@ def gru(
 
         def step(x_t: np.ndarray, states: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
             (h,) = states
-            z = f(x_t @ w_z.T + h @ r_z.T + wb_z + rb_z)
-            reset = f(x_t @ w_r.T + h @ r_r.T + wb_r + rb_r)
+            z = f(x_t @ w_z.T + rounded(h) @ r_z.T + wb_z + rb_z)
+            reset = f(x_t @ w_r.T + rounded(h) @ r_r.T + wb_r + rb_r)
             if linear_before_reset:
-                n = g(x_t @ w_h.T + wb_h + reset * (h @ r_h.T + rb_h))
+                n = g(x_t @ w_h.T + wb_h + reset * (rounded(h) @ r_h.T + rb_h))
             else:
-                n = g(x_t @ w_h.T + wb_h + (reset * h) @ r_h.T + rb_h)
+                n = g(x_t @ w_h.T + wb_h + rounded(reset * h) @ r_h.T + rb_h)
             return ((1 - z) * n + z * h,)
 
         return step
@@ -88,6 +100,7 @@ def rnn(
     b: Optional = None,
     sequence_lens: Optional = None,
     initial_h: Optional = None,
+    rounded: Function = unchanged,
 ) -> tuple[np.ndarray, ...]:
     """h' = f(Wx + Rh + b)."""
 
@@ -95,7 +108,7 @@ def rnn(
         bias = _bias(b, d, r)
 
         def step(x_t: np.ndarray, states: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-            return (f(x_t @ w[d].T + states[0] @ r[d].T + bias[0] + bias[1]),)
+            return (f(x_t @ w[d].T + rounded(states[0]) @ r[d].T + bias[0] + bias[1]),)
 
         return step
 
