@@ -306,3 +306,42 @@ def test_the_list_names_every_case_and_contender(capsys: pytest.CaptureFixture[s
     assert main(["--list"]) == 0
     out = capsys.readouterr().out
     assert all(c.name in out for c in all_cases()) and all(name in out for name in CONTENDERS)
+
+
+def test_the_conversions_for_litert_answer_as_float64_does(tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow", reason="converts the models")
+    chosen = [case(name) for name in ("gru-1-16", "rnn-1-16", "lstm-8-64x2", "window-24")]
+    models.prepare(chosen, tmp_path, lambda _: None)
+    command = [sys.executable, "-m", "bench.tflite", str(tmp_path)]
+    for _ in range(2):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        converted = [line for line in done.stderr.splitlines() if line.startswith("converting")]
+        assert len(converted) in (7, 0)
+    assert not converted  # the second time, nothing was older than its weights
+    # the interpreter that TensorFlow has, in a process of its own, since it warns of leaving
+    script = (
+        "import sys, types, tensorflow as tf\n"
+        "sys.modules['ai_edge_litert'] = types.ModuleType('ai_edge_litert')\n"
+        "sys.modules['ai_edge_litert.interpreter'] = tf.lite\n"
+        "import numpy as np, pathlib\n"
+        "from bench.cases import all_cases\n"
+        "from bench.contenders import CONTENDERS\n"
+        "from bench.worker import largest_error\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "for contender in CONTENDERS.values():\n"
+        "    for case in all_cases():\n"
+        "        if contender.name.startswith('litert') and contender.takes(case) and case.name in sys.argv[2:]:\n"
+        "            stored = np.load(folder / f'{case.name}.case.npz')\n"
+        "            job = contender.open(case, folder)\n"
+        "            print(case.name, largest_error(job, stored['xs'][:100], stored['ys'][:100])[0])\n"
+    )
+    given = [sys.executable, "-c", script, str(tmp_path), *(c.name for c in chosen)]
+    done = subprocess.run(given, cwd=ROOT, capture_output=True, text=True)
+    errors = [float(line.split()[1]) for line in done.stdout.splitlines()]
+    assert len(errors) == 7 and max(errors) <= FLOAT32, done.stdout + done.stderr
+
+
+def test_the_converter_says_how_it_is_called() -> None:
+    done = subprocess.run([sys.executable, "-m", "bench.tflite"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "python -m bench.tflite FOLDER" in done.stderr
