@@ -28,6 +28,8 @@ def about_libraries(names: Sequence[str], options: Options) -> dict[str, dict[st
 def measure(names: Sequence[str], options: Options, say: Callable[[str], None]) -> dict[str, Any]:
     """``libraries``: each opening the same model; ``bundled``: the bundled models where a library reads any file."""
     here = [name for name in LIBRARIES if name in names]
+    # as pip leaves what it installs; this clone's files may never have been compiled
+    subprocess.run([options.python, "-m", "compileall", "-q", str(ROOT / "edgeinfer")], check=False)
     jobs: dict[tuple[str, ...], list[dict[str, Any]]] = {(name, CASE, str(options.folder)): [] for name in here}
     for model in BUNDLED:
         path = str(resources.files("edgeinfer.models") / f"{model}.onnx")
