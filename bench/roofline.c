@@ -9,8 +9,8 @@
  *
  * Weights that fit into L1 are read at L1's bandwidth. Larger ones lie in two or three levels at once if they are
  * walked to and fro, since each keeps the end of the last walk; their bandwidth is that of reading as many bytes in
- * this way, the faster of two. A bound by the level alone that they fit into would be up to twice the time that the
- * core takes.
+ * this way, the faster of two. Counting all bytes at the bandwidth of the level that they fit into (the last column)
+ * gives up to twice the time that the core takes, which is no floor.
  *
  * and beside it the same step of the core. All are measured in rounds by turns on one core; the table has medians. */
 #if defined(__linux__)
@@ -254,6 +254,7 @@ typedef struct row {
     const char *level;        /* that the weights fit into */
     struct measurement *read; /* L1's, or the first of PIECES */
     double macs_ns, bytes_ns, chain_ns, floor_ns, step_ns;
+    double level_floor_ns; /* the floor if all bytes came from that level */
 } row;
 
 static row new_row(int cell, size s, const level *levels)
@@ -282,8 +283,8 @@ static void print_rates(const options *o, const char *isa, double fma, const lev
         printf("%s %.1f%s", levels[k].name, 1 / read[k], k + 1 < level_count ? ", " : " bytes/ns; chain ");
     for (int k = 0; k < CELLS; k++)
         printf("%s %.1f%s", cell_names[k], chain[k], k + 1 < CELLS ? ", " : " ns\n\n");
-    printf("%-5s %9s %9s %6s %9s %9s %7s %9s %9s %10s\n", "cell", "in,hidden", "KiB", "level", "MACs ns", "bytes ns",
-           "chain", "floor ns", "step ns", "step/floor");
+    printf("%-5s %9s %9s %6s %9s %9s %7s %9s %9s %10s %10s\n", "cell", "in,hidden", "KiB", "level", "MACs ns",
+           "bytes ns", "chain", "floor ns", "step ns", "step/floor", "/by level");
 }
 
 static void print_row(const options *o, int first, const row *r)
@@ -293,15 +294,16 @@ static void print_row(const options *o, int first, const row *r)
     if (o->json) {
         printf("%s\n  {\"cell\": \"%s\", \"input\": %lld, \"hidden\": %lld, \"macs\": %lld, \"bytes\": %lld, "
                "\"level\": \"%s\", \"macs_ns\": %.6g, \"bytes_ns\": %.6g, \"chain_ns\": %.6g, \"floor_ns\": %.6g, "
-               "\"step_ns\": %.6g, \"step_over_floor\": %.6g}",
+               "\"step_ns\": %.6g, \"step_over_floor\": %.6g, \"level_floor_ns\": %.6g}",
                first ? "" : ",", cell, inputs, hidden, (long long)r->macs, (long long)r->bytes, r->level, r->macs_ns,
-               r->bytes_ns, r->chain_ns, r->floor_ns, r->step_ns, r->step_ns / r->floor_ns);
+               r->bytes_ns, r->chain_ns, r->floor_ns, r->step_ns, r->step_ns / r->floor_ns, r->level_floor_ns);
         return;
     }
     char name[48];
     snprintf(name, sizeof name, "%lld,%lld", inputs, hidden);
-    printf("%-5s %9s %9.1f %6s %9.1f %9.1f %7.1f %9.1f %9.1f %10.2f\n", cell, name, (double)r->bytes / 1024, r->level,
-           r->macs_ns, r->bytes_ns, r->chain_ns, r->floor_ns, r->step_ns, r->step_ns / r->floor_ns);
+    printf("%-5s %9s %9.1f %6s %9.1f %9.1f %7.1f %9.1f %9.1f %10.2f %10.2f\n", cell, name, (double)r->bytes / 1024,
+           r->level, r->macs_ns, r->bytes_ns, r->chain_ns, r->floor_ns, r->step_ns, r->step_ns / r->floor_ns,
+           r->step_ns / r->level_floor_ns);
 }
 
 static void run(const options *o, const roofline_probes *probes, const level *levels, int level_count)
@@ -360,6 +362,11 @@ static void run(const options *o, const roofline_probes *probes, const level *le
         r->bytes_ns = (double)r->bytes * byte_ns;
         r->chain_ns = chain[r->cell];
         r->floor_ns = (r->macs_ns > r->bytes_ns ? r->macs_ns : r->bytes_ns) + r->chain_ns;
+        int at = 0;
+        while (levels[at].name != r->level)
+            at++;
+        const double level_ns = (double)r->bytes * read[at];
+        r->level_floor_ns = (r->macs_ns > level_ns ? r->macs_ns : level_ns) + r->chain_ns;
         r->step_ns = median(&steps[k], o->rounds);
         print_row(o, k == 0, r);
         free_program(&steps[k].program);

@@ -59,6 +59,8 @@ def test_the_floor_is_its_formula(report: dict[str, Any]) -> None:
             floor = max(row["macs_ns"], row["bytes_ns"]) + row["chain_ns"]
             assert row["floor_ns"] == pytest.approx(floor, rel=PRINTED)
             assert row["step_over_floor"] == pytest.approx(row["step_ns"] / floor, rel=PRINTED)
+            by_level = max(row["macs_ns"], row["bytes"] / part["bytes_per_ns"][row["level"]]) + row["chain_ns"]
+            assert row["level_floor_ns"] == pytest.approx(by_level, rel=PRINTED)
             held = {**report["cache_bytes"], "memory": float("inf")}
             assert row["level"] == next(name for name, size in held.items() if row["bytes"] <= size)
 
