@@ -11,7 +11,7 @@ PYTEST := $(DEV)/bin/python -m pytest
 # The core as setup.py builds it.
 CSRC := edgeinfer/kernels/csrc
 CORE := $(wildcard $(CSRC)/*.[ch])
-CORE_FLAGS := -std=c11 -O3 -ffp-contract=off -fno-math-errno
+CORE_FLAGS := -std=c11 -O2 -ffp-contract=off -fno-math-errno
 
 # What $(CC) makes stands in build/cc; `make test-c` and others build the same files with other compilers elsewhere.
 .PHONY: check-c help demo test test-all test-c test-arm regress regress-record lint format wheel models bench roofline clean

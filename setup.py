@@ -39,7 +39,7 @@ def extensions() -> list[Extension]:
     import numpy
     from Cython.Build import cythonize
 
-    flags = ["/O2"] if sys.platform == "win32" else ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-g0"]
+    flags = ["/O2"] if sys.platform == "win32" else ["-std=c11", "-O2", "-ffp-contract=off", "-fno-math-errno", "-g0"]
     core = Extension(
         "edgeinfer.kernels.native",
         ["edgeinfer/kernels/native.pyx", *sorted(glob(f"{CSRC}/*.c"))],
@@ -47,6 +47,7 @@ def extensions() -> list[Extension]:
         depends=glob(f"{CSRC}/*.h"),
         libraries=[] if sys.platform == "win32" else ["m"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        extra_link_args=["-Wl,-s"] if sys.platform == "linux" else [],
         extra_compile_args=[*flags, *os.environ.get("EDGEINFER_CFLAGS", "").split()],
     )
     return list(cythonize([core], include_path=["."], build_dir="build/cython"))

@@ -1,6 +1,6 @@
 /* Nanoseconds per step of the recurrent kernels, timed in C: a cell, then Dense(1), stepped by ei_run_steps.
  *
- *   cc -std=c11 -O3 -ffp-contract=off -I edgeinfer/kernels/csrc bench/kernels.c edgeinfer/kernels/csrc/[a-z]*.c \
+ *   cc -std=c11 -O2 -ffp-contract=off -I edgeinfer/kernels/csrc bench/kernels.c edgeinfer/kernels/csrc/[a-z]*.c \
  *       -lm -o /tmp/kernels && /tmp/kernels [CELL [ISA [INPUT,HIDDEN[,STEPS] ...]]]
  *
  * CELL is lstm, gru (linear_before_reset), gru0, rnn or all. With STEPS the cell runs a sequence of so many steps in

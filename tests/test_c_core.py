@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ROOT / "edgeinfer" / "kernels" / "csrc"
 CHECKS = ROOT / "tests" / "csrc"
-FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-Wall", "-Wextra", "-Wshadow", "-Wpedantic", "-Werror")
+FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Wshadow", "-Wpedantic", "-Werror")
 
 
 @pytest.fixture(scope="session")

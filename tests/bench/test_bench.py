@@ -84,6 +84,7 @@ def test_small_weights_are_timed_beside_float32(tmp_path: Path) -> None:
     names = [
         "edgeinfer",
         "edgeinfer int8 exact",
+        "edgeinfer int8 fast",
         "edgeinfer float16",
         "onnxruntime run",
         "onnxruntime quantize_dynamic",
