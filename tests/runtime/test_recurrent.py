@@ -14,6 +14,7 @@ from edgeinfer.graph.ops import REGISTRY
 from edgeinfer.graph.ops.recurrent import GATES as KNOWN_GATES
 from edgeinfer.kernels import native
 from edgeinfer.kernels.twins.activations import RECURRENT
+from edgeinfer.plan.instructions import STEPS_AHEAD
 
 # Sums of up to 66 products in another order, fed back for 6 steps.
 TOLERANCE = 5e-6
@@ -21,6 +22,8 @@ TOLERANCE = 5e-6
 LOOSE_TOLERANCE = 2e-5
 
 SIZES = (1, 7, 8, 9, 15, 16, 17, 31, 33)
+# a sequence sums the x of so many steps together, then of the next ones
+PAST_A_TURN = STEPS_AHEAD + 6
 DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
 STATES = {"RNN": "h", "GRU": "h", "LSTM": "hc"}
 SAMPLE = 160
@@ -267,7 +270,7 @@ def test_steps_the_sequence_and_one_call_are_bit_for_bit_equal(op: str, hidden: 
         more = {"linear_before_reset": linear} if op == "GRU" else {}
         data = recurrent_model(op, 3, hidden, 5, **more)
         model = edgeinfer.load(data, backend="native", isa=isa)
-        xs = draw(11, 3, seed=hidden)
+        xs = draw(PAST_A_TURN, 3, seed=hidden)
         whole = model(xs[None])[0]
         stream, twin = model.stream(), model.stream()
         np.testing.assert_array_equal(stream.run(xs), whole)
@@ -290,10 +293,10 @@ def test_a_row_of_a_batch_is_bit_for_bit_the_row_alone(op: str, isa: str) -> Non
 @pytest.mark.parametrize("op", list(GATES))
 def test_a_sequence_cut_anywhere_goes_on_where_it_was(op: str, isa: str) -> None:
     model = edgeinfer.load(recurrent_model(op, 3, 17, 2), backend="native", isa=isa)
-    x = draw(2, 9, 3)
+    x = draw(2, PAST_A_TURN, 3)
     whole, *finals = model.run(None, {"x": x})
     names = [state.input for state in model.states]
-    for cut in (0, 1, 4, 9):
+    for cut in (0, 1, 4, STEPS_AHEAD - 1, PAST_A_TURN):
         first, *states = model.run(None, {"x": x[:, :cut]})
         second, *ends = model.run(None, {"x": x[:, cut:], **dict(zip(names, states, strict=True))})
         np.testing.assert_array_equal(np.concatenate([first, second], axis=1), whole)

@@ -136,7 +136,7 @@ typedef enum ei_dtype { EI_F32 = 0, EI_I32 = 1, EI_I64 = 2 } ei_dtype;
 #define EI_INS 6
 #define EI_OUTS 3
 #define EI_SCRATCH_ROWS 5
-#define EI_STEPS_AHEAD 8 /* of a sequence, the steps whose x is summed together */
+#define EI_STEPS_AHEAD 32 /* of a sequence, the steps whose x is summed together */
 
 typedef struct ei_instr {
     int32_t op;
