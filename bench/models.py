@@ -234,5 +234,10 @@ def _write_small(case: Case, folder: Path, say: Callable[[str], None]) -> None:
     except ImportError as error:
         say(f"no {case.model}.dynamic.onnx: {error}")
         return
-    logging.getLogger().setLevel(logging.ERROR)  # it advises a pre-processing that changes nothing for one node
-    quantize_dynamic(source, folder / f"{case.model}.dynamic.onnx", weight_type=QuantType.QInt8)
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # it advises a pre-processing that changes nothing for one node
+    try:
+        quantize_dynamic(source, folder / f"{case.model}.dynamic.onnx", weight_type=QuantType.QInt8)
+    finally:
+        root.setLevel(level)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ _UNIT = frozenset({"HardSigmoid", "Sigmoid"})
 _BOUNDED = _UNIT | {"Softsign", "Tanh"}
 
 
-@dataclass(frozen=True)
-class Arithmetic:
+class Arithmetic(NamedTuple):
     """How nodes with small weights are computed: ``fast`` with h in 8 bits, ``vnni`` by that extension of the CPU."""
 
     fast: bool = False
@@ -94,8 +93,7 @@ def _is_bounded(node: Node) -> bool:
     return all(bounded(name, alpha) for name, alpha, _ in activations)
 
 
-@dataclass(frozen=True)
-class Matrix:
+class Matrix(NamedTuple):
     """Columns [N, K] as stored, and the scale of each [N] (ones for float16)."""
 
     values: np.ndarray

@@ -53,7 +53,7 @@ def test_a_bundled_model_has_recurrent_nodes_and_no_loop(name: str) -> None:
     operators = {node["op"] for node in description["nodes"]}
     assert operators & set(RECURRENT)
     assert not operators & {"Loop", "Scan", "If"}
-    assert {node["runs"] for node in description["nodes"]} == {"native"}
+    assert {node["runs"] for node in description["nodes"]} <= {"native", "native, as gate rows"}
     assert description["bit_stable"]
 
 
