@@ -265,6 +265,7 @@ class Model:
             placement = self._placement()
         nodes = prepared.graph.nodes if prepared else ()
         spec = self.spec
+        summary = _summary(spec)
         return {
             "path": self.path,
             "sha256": self.sha256,
@@ -287,7 +288,7 @@ class Model:
                 for s in self.states
             ],
             "mode": spec.mode if spec else None,
-            "window": spec._replace(goldens=()).to_dict().get("window") if spec else None,
+            "window": summary.get("window") if summary else None,
             "streams": prepared.streamability.streams if prepared else bool(self.states),
             "streams_not_because": (prepared.streamability.reason or None) if prepared else None,
             "nodes": [
@@ -299,7 +300,7 @@ class Model:
             "state_bytes": sum(s.initial.nbytes for s in self.states),
             "bit_stable": all(placement.get(node.name, "").startswith("native") for node in nodes) if nodes else False,
             "metadata": {key: value for key, value in self.metadata.items() if key != SPEC_KEY},
-            "spec": _summary(spec),
+            "spec": summary,
         }
 
     def _placement(self) -> dict[str, str]:

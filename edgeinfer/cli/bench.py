@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..model import Model, load
 from ..stream import Stream
 from .answers import backend_of, name_of
-from .common import add_backend, add_mode, add_model, add_parser, open_model, open_stream
+from .common import add_backend, add_mode, add_model, add_parser, check_mode, open_model, open_stream, seconds
 from .output import plural, say, say_json, table
 from .pace import pace, pace_json, pace_table
 from .samples import random_steps
@@ -47,7 +47,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser = add_parser(commands, "bench", "time a model's steps", _TEXT)
     add_model(parser)
     parser.add_argument("--against", choices=("native", "onnxruntime", "reference"), help="a backend to compare with")
-    parser.add_argument("--seconds", type=_seconds, default=2.0, metavar="S", help="how long to run (default: 2)")
+    parser.add_argument("--seconds", type=seconds, default=2.0, metavar="S", help="how long to run (default: 2)")
     parser.add_argument("--rate", type=_rate, metavar="HZ", help="pace the steps as a sensor does")
     add_mode(parser)
     add_backend(parser)
@@ -56,8 +56,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    if args.window is not None and args.mode != "window":
-        args.parser.error("--window needs --mode window")
+    check_mode(args)
     if args.rate is not None and args.against is not None:
         args.parser.error("--rate takes no --against: two at once would be in each other's way")
     models = [open_model(args)]
@@ -181,13 +180,6 @@ def _about_step(mode: str | None, window: int | None) -> str:
     return "one step, the state carried"
 
 
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 3600:
-        raise ValueError(text)
-    return value
-
-
 def _rate(text: str) -> float:
     value = float(text)
     if not 0 < value <= _HIGHEST_RATE:
@@ -195,5 +187,4 @@ def _rate(text: str) -> float:
     return value
 
 
-_seconds.__name__ = "number of seconds"  # argparse names the types in its messages
 _rate.__name__ = "rate in Hz"

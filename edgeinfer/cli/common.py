@@ -72,6 +72,12 @@ def open_stream(args: argparse.Namespace, model: Model, scalar: bool = False) ->
         raise StreamError(f"{error}; here: {ways}") from None
 
 
+def check_mode(args: argparse.Namespace) -> None:
+    """End with a usage error where --window stands without its mode."""
+    if args.window is not None and args.mode != "window":
+        args.parser.error("--window needs --mode window")
+
+
 def positive_int(text: str) -> int:
     """An argparse type."""
     value = int(text)
@@ -80,4 +86,13 @@ def positive_int(text: str) -> int:
     return value
 
 
-positive_int.__name__ = "positive integer"  # argparse names the type in its message
+def seconds(text: str) -> float:
+    """An argparse type: up to an hour."""
+    value = float(text)
+    if not 0 < value <= 3600:
+        raise ValueError(text)
+    return value
+
+
+positive_int.__name__ = "positive integer"  # argparse names the types in its messages
+seconds.__name__ = "number of seconds"

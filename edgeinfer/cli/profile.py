@@ -13,7 +13,17 @@ import numpy as np
 from ..backends.base import Part, Parts
 from .answers import backend_of, name_of
 from .bench import fill
-from .common import add_backend, add_mode, add_model, add_parser, open_model, open_stream, positive_int
+from .common import (
+    add_backend,
+    add_mode,
+    add_model,
+    add_parser,
+    check_mode,
+    open_model,
+    open_stream,
+    positive_int,
+    seconds,
+)
 from .output import fields, plural, say, say_json, table
 from .samples import random_steps
 from .timing import ROUND_SECONDS, Stopwatch, show_ns, undisturbed
@@ -52,7 +62,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser = add_parser(commands, "profile", "show where the time of a step goes", _TEXT)
     add_model(parser)
     parser.add_argument("--length", type=positive_int, metavar="T", help="profile a sequence of T steps in one call")
-    parser.add_argument("--seconds", type=_seconds, default=1.0, metavar="S", help="how long to run (default: 1)")
+    parser.add_argument("--seconds", type=seconds, default=1.0, metavar="S", help="how long to run (default: 1)")
     add_mode(parser)
     add_backend(parser)
     parser.set_defaults(function=run)
@@ -60,8 +70,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    if args.window is not None and args.mode != "window":
-        args.parser.error("--window needs --mode window")
+    check_mode(args)
     if args.length is not None and args.mode is not None:
         args.parser.error("--length is of a sequence from zero states, whatever the mode; it takes no --mode")
     model = open_model(args)
@@ -170,13 +179,3 @@ def _table(times: Sequence[NodeTime], total: float) -> str:
         for entry in times
     ]
     return table(("node", "op", "kernel", "time", "share", "MACs", "bytes"), rows, left=(0, 1, 2))
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 3600:
-        raise ValueError(text)
-    return value
-
-
-_seconds.__name__ = "number of seconds"  # argparse names the type in its message

@@ -26,7 +26,7 @@ from .answers import (
     next_token_json,
     next_token_table,
 )
-from .common import add_backend, add_mode, add_model, add_parser, open_model, open_stream, positive_int
+from .common import add_backend, add_mode, add_model, add_parser, check_mode, open_model, open_stream, positive_int
 from .csv_series import CsvSeries, parse_number, read_csv_series
 from .output import plural, say, say_json, table
 from .streaming import pipeline_answers, raw_answers, serve
@@ -140,8 +140,7 @@ def _check_usage(args: argparse.Namespace) -> None:
             args.parser.error(f"--{option} needs " + " or ".join(f"--{data}" for data in needed))
     if args.npz is not None and args.out is None:
         args.parser.error("--npz needs --out FILE")
-    if args.window is not None and args.mode != "window":
-        args.parser.error("--window needs --mode window")
+    check_mode(args)
 
 
 def _data_option(args: argparse.Namespace) -> str:

@@ -9,12 +9,10 @@ static EI_NOINLINE ei_status EI_FN(ei_gather)(const ei_instr *instr, char *const
     if (dtype != EI_I32 && dtype != EI_I64)
         return EI_BAD_PROGRAM;
     for (int64_t i = 0; i < count; i++) {
-        int64_t index = dtype == EI_I32 ? ((const ei_i32 *)indices)[i] : ((const ei_i64 *)indices)[i];
-        if (index < -rows || index >= rows)
+        const int64_t row = ei_table_row(indices, i, dtype, rows);
+        if (row < 0)
             return EI_INDEX_OUT_OF_RANGE;
-        if (index < 0)
-            index += rows;
-        memcpy(out + (size_t)i * row_bytes, table + (size_t)index * row_bytes, row_bytes);
+        memcpy(out + (size_t)i * row_bytes, table + (size_t)row * row_bytes, row_bytes);
     }
     return EI_OK;
 }

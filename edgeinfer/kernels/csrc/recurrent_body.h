@@ -220,11 +220,8 @@ EI_INLINE const ei_f32 *ei_or_zeros(const ei_f32 *state, float *zeros, int64_t p
 /* A token's row of x sums, or NULL where it has none. at: which token. */
 EI_INLINE const float *ei_gate_row(const ei_instr *instr, char *const *bases, int64_t at, int64_t sums)
 {
-    const char *tokens = ei_in(instr, bases, 0);
-    const int64_t rows = instr->dim[10];
-    int64_t token = instr->dim[11] == EI_I32 ? ((const ei_i32 *)tokens)[at] : ((const ei_i64 *)tokens)[at];
-    token += token < 0 ? rows : 0;
-    return (uint64_t)token < (uint64_t)rows ? (const float *)(const void *)ei_in(instr, bases, 5) + token * sums : NULL;
+    const int64_t token = ei_table_row(ei_in(instr, bases, 0), at, instr->dim[11], instr->dim[10]);
+    return token < 0 ? NULL : (const float *)(const void *)ei_in(instr, bases, 5) + token * sums;
 }
 
 /* The instruction as a single step, which it must be: T and B are 1. sums: floats of a row of x sums. */

@@ -331,11 +331,9 @@ EI_INLINE ei_status ei_small_gather(const ei_instr *instr, char *const *bases, i
     if (dtype != EI_I32 && dtype != EI_I64)
         return EI_BAD_PROGRAM;
     for (int64_t i = 0; i < count; i++, out += width) {
-        int64_t index = dtype == EI_I32 ? ((const ei_i32 *)indices)[i] : ((const ei_i64 *)indices)[i];
-        if (index < -rows || index >= rows)
-            return EI_INDEX_OUT_OF_RANGE;
+        const int64_t index = ei_table_row(indices, i, dtype, rows);
         if (index < 0)
-            index += rows;
+            return EI_INDEX_OUT_OF_RANGE;
         const char *row = table + index * width * (kind == EI_WEIGHTS_F16 ? 2 : 1);
         const vf by = vf_set1(kind == EI_WEIGHTS_F16 ? 1.0f : scale[index]);
         for (int64_t k = 0; k < width; k += EI_LANES, row += ei_small_row(kind, 1))
