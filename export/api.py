@@ -15,9 +15,9 @@ from . import finish
 from .differences import Differences
 from .errors import ExportError
 from .goldens import keras_reference, make_goldens
+from .layers import Recorder
 from .lowering import convert
 from .metadata import choose_mode, read_recipe, versions
-from .placeholders import Recorder
 from .quiet import import_keras, without_noise
 from .rebuild import check_file, fixed_length, is_stateful, load_keras, rebuild
 from .samples import Input, describe_inputs

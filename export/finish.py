@@ -11,7 +11,7 @@ from typing import Any
 from edgeinfer.spec import StatePair
 
 from .errors import ExportError
-from .placeholders import Recorder, Recurrent
+from .layers import Recorder, Recurrent
 
 _CONTROL_FLOW = ("If", "Loop", "Scan")
 _STATE_INPUTS = {"h": 5, "c": 6}

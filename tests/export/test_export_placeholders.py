@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from edgeinfer_export import ExportError, to_onnx
-from edgeinfer_export.placeholders import recording
 from edgeinfer_export.rebuild import rebuild
 from edgeinfer_export.streamable import analyse
+from edgeinfer_export.trace import recording
 
 REPLACED = ("RNN", "Bidirectional", "Dense", "Embedding", "Flatten", "Reshape")
 # float32 rounding: ONNX Runtime sums in another order than TensorFlow.

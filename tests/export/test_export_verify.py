@@ -31,16 +31,16 @@ def test_the_three_differences_are_measured_and_small(model: Any, tmp_path: Path
 
 
 def test_one_wrong_weight_fails_and_writes_nothing(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgeinfer_export import lowering
+    from edgeinfer_export.layers import recurrent
 
-    right = lowering.cell_weights
+    right = recurrent.cell_weights
 
     def wrong(op_type: str, cell: Any) -> Any:
         weights = right(op_type, cell)
         weights.r[1, 2] += 0.01
         return weights
 
-    monkeypatch.setattr(lowering, "cell_weights", wrong)
+    monkeypatch.setattr(recurrent, "cell_weights", wrong)
     with pytest.raises(VerificationError, match=r"differs from Keras by .*, expected at most 1e-05") as raised:
         to_onnx(model, tmp_path / "m.onnx")
     found = raised.value.differences

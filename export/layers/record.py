@@ -1,0 +1,132 @@
+"""What one call of a layer stands for: a record while the model is traced, nodes when it is converted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import ExportError
+
+
+@dataclass
+class Record:
+    """One call of a layer.
+
+    ``wanted`` is what the layer should be called, ``label`` what it is called in the file (two layers of
+    nested models may share a name), ``name`` the name of this call: the label, or label/call_i where there
+    are several calls.
+    """
+
+    layer: Any
+    wanted: str
+    label: str = field(default="", init=False)
+    name: str = field(default="", init=False)
+
+    def arrays(self) -> list[np.ndarray]:
+        """What the nodes hold: a layer that is called twice gives the same arrays twice."""
+        return []
+
+    def lower(self, build: Build, arrays: Sequence[np.ndarray], inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        """Make the nodes that compute ``outputs`` from ``inputs``, those of the placeholder."""
+        raise NotImplementedError
+
+
+@dataclass
+class Recorder:
+    """The records of one trace, by the token of their placeholder, in the order of the calls.
+
+    ``refused`` is the first refusal met: Keras raises another error in its place, with its own words around.
+    """
+
+    records: dict[bytes, Record] = field(default_factory=dict)
+    refused: ExportError | None = None
+
+    def emit(
+        self,
+        record: Record,
+        inputs: Sequence[Any],
+        shapes: Sequence[Sequence[int | None]],
+        dtype: Any = "float32",
+    ) -> list[Any]:
+        """Put a placeholder with one output per shape into the graph being traced."""
+        import tensorflow as tf
+
+        outputs = tf.numpy_function(_never_called, list(inputs), [tf.as_dtype(dtype)] * len(shapes))
+        self.records[outputs[0].op.get_attr("token")] = record
+        # set_shape alone is lost when the graph is frozen.
+        return [tf.ensure_shape(output, shape) for output, shape in zip(outputs, shapes, strict=True)]
+
+    def finish(self) -> None:
+        """Give every record its label and name."""
+        labels: dict[tuple[int, str], str] = {}
+        for record in self.records.values():
+            key = (id(record.layer), record.wanted)
+            if key not in labels:
+                label, i = record.wanted, 1
+                while label in labels.values():
+                    label, i = f"{record.wanted}_{i}", i + 1
+                labels[key] = label
+            record.label = labels[key]
+        total, seen = Counter(record.label for record in self.records.values()), Counter[str]()
+        for record in self.records.values():
+            several = total[record.label] > 1
+            record.name = f"{record.label}/call_{seen[record.label]}" if several else record.label
+            seen[record.label] += 1
+
+
+def as_float(x: Any) -> Any:
+    """Keras multiplies integers with float32 weights as float32."""
+    import tensorflow as tf
+
+    return x if x.dtype == tf.float32 else tf.cast(x, tf.float32)
+
+
+def flat(value: Any) -> list[Any]:
+    """The tensors (and Nones) in a structure, in order."""
+    import keras
+
+    return list(keras.tree.flatten(value))
+
+
+def _never_called(*_: Any) -> Any:
+    raise AssertionError("a placeholder is never run")
+
+
+class Build:
+    """Makes nodes under one layer's name. Constants are shared between the calls of a layer."""
+
+    def __init__(self, ctx: Any, name: str, constants: dict[str, str]) -> None:
+        self.opset = int(ctx.opset)
+        self._ctx = ctx
+        self._name = name
+        self._constants = constants
+
+    def node(
+        self, op_type: str, inputs: Sequence[str], suffix: str, output: str | None = None, **attributes: Any
+    ) -> str:
+        """Add a node with one output; returns the output's name."""
+        made = self._ctx.make_node(
+            op_type,
+            list(inputs),
+            attr=attributes,
+            name=f"{self._name}/{suffix}" if suffix else self._name,
+            outputs=None if output is None else [output],
+        )
+        return str(made.output[0])
+
+    def outputs(self, op_type: str, inputs: Sequence[str], count: int, **attributes: Any) -> list[str]:
+        """Add the layer's own node, with several outputs."""
+        made = self._ctx.make_node(op_type, list(inputs), attr=attributes, name=self._name, output_count=count)
+        return [str(output) for output in made.output]
+
+    def constant(self, name: str, array: np.ndarray) -> str:
+        if name not in self._constants:
+            self._constants[name] = str(self._ctx.make_const(name, np.asarray(array, order="C")).output[0])
+        return self._constants[name]
+
+    def integers(self, values: Sequence[int]) -> str:
+        return self.constant("/".join(["constant", *map(str, values)]), np.array(values, dtype=np.int64))
