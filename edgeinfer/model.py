@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections import OrderedDict
@@ -14,12 +15,13 @@ from .backends import Backend, Session, choose
 from .backends.base import Converter, Parts, PoolEngine, StateLayout, WindowEngine, into_record, record_shape
 from .digest import sha256_of
 from .errors import InputError, ModelFormatError, ModelLoadError, StreamError
-from .graph import Prepared, State, ValueInfo, macs, window_axis
+from .graph import Prepared, State, ValueInfo, give, macs, window_axis
 from .limits import DEFAULT, Limits, Policy
 from .onnx_file import can_read_safely, read_model
 from .pool import PlainPool, Pool
 from .spec import MAX_WINDOW, SPEC_KEY, Spec, Window
 from .stream import Outputs, PlainWindow, StepCore, Stream, WindowCore, last_row
+from .wiring import check_wiring, refuse_without, wired
 
 # Sequence plans kept for input shapes seen before.
 _PLANS = 8
@@ -132,6 +134,12 @@ class Model:
         self._reject = reject_nonfinite
         self._file = {"bytes": len(data), "opset": proto.opsets[""], "producer": proto.producer}
         state_inputs = self._prepared.state_inputs if self._prepared else dict(pairs)
+        self._encoder = self.spec.encoder if self.spec else None
+        if self._encoder is not None:
+            check_wiring(self._encoder, self._backend.inputs, state_inputs)
+        self._stream_sha256 = sha256
+        #: States that start from something else than the file says, by given().
+        self._start: dict[str, np.ndarray] = {}
         state_outputs = set(state_inputs.values())
         self._state_inputs = frozenset(state_inputs)
         #: What the model takes and gives, states left out.
@@ -161,8 +169,53 @@ class Model:
     def states(self) -> tuple[State, ...]:
         """What a stream carries from step to step; empty for a model that cannot stream."""
         if self._prepared is not None:
-            return self._prepared.step.states if self._prepared.step else ()
-        return self._backend.states()  # type: ignore[attr-defined]
+            found = self._prepared.step.states if self._prepared.step else ()
+        else:
+            found = self._backend.states()  # type: ignore[attr-defined]
+        return tuple(self._started(state) for state in found) if self._start else found
+
+    def _started(self, state: State) -> State:
+        start = self._start.get(state.input)
+        if start is None:
+            return state
+        if start.shape != state.shape:
+            raise StreamError(
+                f'state "{state.input}": a stream starts from {list(state.shape)}, given() had {list(start.shape)}'
+            )
+        return state._replace(initial=start)
+
+    def given(self, inputs: Any) -> Model:
+        """The same model with some of its inputs fixed: a decoder with what its encoder said.
+
+        inputs: a dict of arrays by name, with their batch axis. One that is a state is what every call and stream
+        starts from; any other becomes a constant, and what depends on it alone is computed now, once. A decoder takes
+        its encoder's outputs under their own names, what it has no use for left out: ``decoder.given(encoder(x))``.
+        A snapshot of a stream fits streams of a model with the same constants only.
+
+        Raises InputError for an unknown name or an array that does not fit, ModelLoadError where the constants make a
+        model that cannot run, and on backend onnxruntime for a constant.
+        """
+        found = wired(self._encoder, inputs)
+        self._refuse_unknown(found)
+        arrays = {name: self._converters[name].checked(value) for name, value in found.items()}
+        start = {name: array for name, array in arrays.items() if name in self._state_inputs}
+        constants = {name: array for name, array in arrays.items() if name not in start}
+        twin = copy.copy(self)
+        twin._start = {**self._start, **start}
+        twin._quick, twin._sessions, twin._lock = {}, OrderedDict(), threading.Lock()
+        if not constants:
+            return twin
+        if self._prepared is None:
+            raise ModelLoadError("backend onnxruntime: an input cannot become a constant; load the model on native")
+        twin._prepared = give(self._prepared, constants)
+        twin._backend = self._backend.given(twin._prepared)
+        twin.inputs = tuple(info for info in self.inputs if info.name not in constants)
+        twin._converters = {name: c for name, c in self._converters.items() if name not in constants}
+        parts = [self._stream_sha256.encode()]
+        for name in sorted(constants):
+            parts += [name.encode(), str(constants[name].shape).encode(), constants[name].tobytes()]
+        twin._stream_sha256 = sha256_of(b"\0".join(parts))
+        return twin
 
     def __call__(self, x: Any) -> Any:
         """Run whole sequences from a zero state.
@@ -180,7 +233,12 @@ class Model:
         arrays = self._arrays(x if isinstance(x, Mapping) else self._single(x))
         session = self._session(arrays)
         found = session.run(arrays)
-        if type(x) is np.ndarray and x.shape not in self._quick and arrays[self.inputs[0].name].shape == x.shape:
+        if (
+            type(x) is np.ndarray
+            and x.shape not in self._quick
+            and not self._start
+            and arrays[self.inputs[0].name].shape == x.shape
+        ):
             self._remember(x.shape, session)
         if len(self.outputs) == 1:
             return found[self.outputs[0].name]
@@ -212,9 +270,9 @@ class Model:
         if chosen == "stream":
             if window is not None:
                 raise StreamError("window goes with mode='window' only")
-            return Stream(self._step_core(), self.sha256, scalar)
+            return Stream(self._step_core(), self._stream_sha256, scalar)
         if chosen == "window":
-            return Stream(self._window_core(window), self.sha256, scalar)
+            return Stream(self._window_core(window), self._stream_sha256, scalar)
         raise StreamError(f"mode: expected 'stream' or 'window', got {mode!r}")
 
     def parts(self, xs: Any, whole: bool = False) -> Parts:
@@ -255,7 +313,7 @@ class Model:
                 return engine
             return PlainPool(lambda: self._backend.stepper(convert, layout, record), convert, record, refuse)
 
-        return Pool(make, layout, outputs, self.sha256, capacity)
+        return Pool(make, layout, outputs, self._stream_sha256, capacity)
 
     def describe(self) -> dict[str, Any]:
         """What `edgeinfer info` shows, ready for JSON."""
@@ -334,6 +392,8 @@ class Model:
     def _step_parts(self) -> tuple[Converter, StateLayout, Outputs, tuple[int, ...]]:
         """How a step's input is read, its states laid out, its outputs named, and the shape of their record."""
         prepared = self._prepared
+        if self._encoder is not None:
+            refuse_without(self._encoder, self.inputs)
         if prepared is not None and prepared.step is None:
             raise StreamError(f"the model cannot stream: {prepared.streamability.reason}")
         if len(self.inputs) != 1:
@@ -401,7 +461,8 @@ class Model:
             def answer(items: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
                 return into_record(rows(run(items)), out, record)
 
-            quick = self._session(feeds).window(converter, window, times, record, answer)
+            # a window of the core's own starts from zero
+            quick = None if self._start else self._session(feeds).window(converter, window, times, record, answer)
             return PlainWindow(answer, converter, window, record) if quick is None else quick
 
         return WindowCore(make, length, tuple(zip(times, shapes, strict=True)))
@@ -476,12 +537,15 @@ class Model:
                 f"inputs of shapes { ({n: list(s) for n, s in shapes.items()}) } do not fit the model: {error.message}"
             ) from None
 
-    def _arrays(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """A checked array for every input; states that are not fed are zero."""
+    def _refuse_unknown(self, feeds: Mapping[str, Any]) -> None:
         for name in feeds:
             if name not in self._converters:
                 names = list(self._converters)
                 raise InputError(f'input "{name}": expected one of {names}', name=name, expected=names, got=name)
+
+    def _arrays(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """A checked array for every input; states that are not fed are zero."""
+        self._refuse_unknown(feeds)
         arrays: dict[str, np.ndarray] = {}
         dims: dict[str, int] = {}
         for info in self._backend.inputs:
@@ -506,7 +570,8 @@ class Model:
         for info in self._backend.inputs:
             if info.name not in arrays:
                 shape = [d if isinstance(d, int) else dims.get(d or "", batch) for d in info.shape]
-                arrays[info.name] = np.zeros(shape, info.dtype)
+                start = self._start.get(info.name)
+                arrays[info.name] = np.zeros(shape, info.dtype) if start is None else start
         return arrays
 
 

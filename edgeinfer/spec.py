@@ -29,6 +29,7 @@ ACTIVATIONS = ("float32", "int8")
 # A file must not make the device recompute more than this at every step.
 MAX_WINDOW = 1 << 20
 _STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_SHA256 = re.compile("[0-9a-f]{64}")
 _BRACKETS = re.compile(r"[\[\]{}]")
 _GOLDEN_DTYPES = ("float32", "float64", "int32", "int64", "bool")
 
@@ -57,6 +58,17 @@ class Golden(NamedTuple):
     outputs: Mapping[str, np.ndarray]
 
 
+class Encoder(NamedTuple):
+    """What a decoder takes from its encoder, the file with this digest: decoder input → encoder output.
+
+    ``states`` start the decoder's states, ``constants`` stay the same at every step.
+    """
+
+    sha256: str
+    states: Mapping[str, str]
+    constants: Mapping[str, str]
+
+
 class Spec(NamedTuple):
     """Everything a file says about how it is to be run."""
 
@@ -72,6 +84,7 @@ class Spec(NamedTuple):
     weights: str = "float32"
     activations: str = "float32"
     tolerance: float | None = None
+    encoder: Encoder | None = None
 
     @classmethod
     def from_json(cls, text: str, limits: Limits = DEFAULT) -> Spec:
@@ -112,6 +125,7 @@ class Spec(NamedTuple):
             weights=_choice(data.get("weights", "float32"), WEIGHTS, "weights") or "",
             activations=_choice(data.get("activations", "float32"), ACTIVATIONS, "activations") or "",
             tolerance=None if data.get("tolerance") is None else _positive(data["tolerance"], "tolerance"),
+            encoder=None if data.get("encoder") is None else _encoder(data["encoder"]),
         )
         if spec.mode == "window" and spec.window is None:
             raise _wrong("window", "an object with a length, since mode is window", None)
@@ -124,6 +138,9 @@ class Spec(NamedTuple):
             data["task"] = self.task
         if self.mode is not None:
             data["mode"] = self.mode
+        if self.encoder is not None:
+            states, constants = dict(self.encoder.states), dict(self.encoder.constants)
+            data["encoder"] = {"sha256": self.encoder.sha256, "states": states, "constants": constants}
         if self.window is not None:
             data["window"] = {
                 "length": self.window.length,
@@ -292,6 +309,19 @@ def _window(value: Any) -> Window:
 def _state(value: Any, where: str) -> StatePair:
     data = _mapping(value, where)
     return StatePair(_string(data.get("input"), f"{where}.input"), _string(data.get("output"), f"{where}.output"))
+
+
+def _encoder(value: Any) -> Encoder:
+    data = _mapping(value, "encoder")
+    sha256 = _string(data.get("sha256"), "encoder.sha256")
+    if not _SHA256.fullmatch(sha256):
+        raise _wrong("encoder.sha256", "64 hexadecimal digits", sha256)
+    return Encoder(sha256, _wiring(data, "states"), _wiring(data, "constants"))
+
+
+def _wiring(data: Mapping[str, Any], key: str) -> dict[str, str]:
+    where = f"encoder.{key}"
+    return {name: _string(source, f"{where}.{name}") for name, source in _mapping(data.get(key, {}), where).items()}
 
 
 def _golden(value: Any, where: str) -> Golden:

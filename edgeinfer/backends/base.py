@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ..errors import InputError, StreamError
-from ..graph import State, ValueInfo
+from ..graph import Prepared, State, ValueInfo
 from ..spec import Window
 
 
@@ -122,6 +122,10 @@ class Backend(Protocol):
 
     @property
     def outputs(self) -> tuple[ValueInfo, ...]: ...
+
+    def given(self, prepared: Prepared) -> Backend:
+        """The same backend for a model with inputs turned into constants. Raises ModelLoadError where it cannot."""
+        ...
 
     def session(self, shapes: Mapping[str, tuple[int, ...]]) -> Session: ...
 

@@ -82,6 +82,9 @@ class NativeBackend:
         self._states = StateLayout(prepared.step.states if prepared.step else ())
         self._step_plan = self._plan_step()
 
+    def given(self, prepared: Prepared) -> NativeBackend:
+        return NativeBackend(prepared, self.isa, self._gate_rows.limit, self._arithmetic.fast)
+
     def session(self, shapes: Mapping[str, tuple[int, ...]]) -> NativeSession:
         bound = bind(self._graph, shapes)
         plan = self._plan(bound)

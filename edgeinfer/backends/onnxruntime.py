@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 
 from ..errors import InputError, ModelFormatError, ModelLoadError, StreamError
-from ..graph import State, ValueInfo
+from ..graph import Prepared, State, ValueInfo
 from .base import Converter, Parts, StateLayout, check_out, into_record
 
 _DTYPES = {
@@ -51,6 +51,9 @@ class OnnxRuntimeBackend:
             for name, known, what in zip(pair, (self.inputs, self.outputs), ("input", "output"), strict=True):
                 if name not in {info.name for info in known}:
                     raise ModelFormatError(f'metadata edgeinfer.spec: states: the graph has no {what} "{name}"')
+
+    def given(self, prepared: Prepared) -> OnnxRuntimeBackend:
+        raise ModelLoadError("backend onnxruntime: an input cannot become a constant; load the model on native")
 
     def session(self, shapes: Mapping[str, tuple[int, ...]]) -> OnnxRuntimeBackend:
         """The same session takes every shape."""

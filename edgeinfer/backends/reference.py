@@ -25,6 +25,9 @@ class ReferenceBackend:
         self.inputs = prepared.graph.inputs
         self.outputs = prepared.graph.outputs
 
+    def given(self, prepared: Prepared) -> ReferenceBackend:
+        return ReferenceBackend(prepared)
+
     def session(self, shapes: Mapping[str, tuple[int, ...]]) -> ReferenceSession:
         return ReferenceSession(bind(self._prepared.graph, shapes))
 

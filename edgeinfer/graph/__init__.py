@@ -7,7 +7,7 @@ from .bind import BoundGraph, BoundNode, bind
 from .fuse import fuse
 from .ir import Graph, Node, Small, Value, ValueInfo
 from .ops import LAST
-from .prepare import Prepared, StepGraph, macs, node_bytes, node_macs, prepare
+from .prepare import Prepared, StepGraph, give, macs, node_bytes, node_macs, prepare
 from .states import State
 from .streamability import Streamability, window_axis
 
@@ -26,6 +26,7 @@ __all__ = [
     "ValueInfo",
     "bind",
     "fuse",
+    "give",
     "macs",
     "node_bytes",
     "node_macs",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from ..errors import ModelFormatError
 from ..limits import STRICT, Policy
@@ -50,7 +52,21 @@ def prepare(
     """
     stored = build_graph(proto, policy)
     graph = fold(keep_small(stored) if small else stored)
-    state_inputs = find_state_inputs(graph, state_pairs)
+    return _prepare(graph, find_state_inputs(graph, state_pairs), _parameters(stored))
+
+
+def give(prepared: Prepared, constants: Mapping[str, np.ndarray]) -> Prepared:
+    """The same model with these inputs of its graph as constants, what follows from them computed once.
+
+    Raises what prepare raises.
+    """
+    graph = prepared.graph
+    rest = tuple(info for info in graph.inputs if info.name not in constants)
+    given = graph._replace(inputs=rest, constants={**graph.constants, **constants})
+    return _prepare(fold(given), prepared.state_inputs, prepared.parameters)
+
+
+def _prepare(graph: Graph, state_inputs: dict[str, str], parameters: int) -> Prepared:
     streamability = find_streamability(graph, state_inputs)
     step = _step_graph(graph, state_inputs, streamability) if streamability.streams else None
     if step is None:
@@ -62,7 +78,7 @@ def prepare(
             # a batch of 1 fits every model; 1 for another dimension may be what does not fit
             if all(isinstance(d, int) for info in graph.inputs for d in info.shape[len(info.shape) > 1 :]):
                 raise
-    return Prepared(graph, state_inputs, streamability, step, _parameters(stored))
+    return Prepared(graph, state_inputs, streamability, step, parameters)
 
 
 def _parameters(graph: Graph) -> int:
