@@ -148,7 +148,9 @@ def _remove_identities(proto: Any) -> None:
 
 
 def _remove_dead(proto: Any) -> None:
-    """Drop nodes, outputs of nodes, and initializers that nothing reads."""
+    """Drop nodes, optional outputs of nodes, and initializers that nothing reads."""
+    from onnx import defs
+
     graph = proto.graph
     read = {value.name for value in graph.output}
     kept = []
@@ -158,7 +160,11 @@ def _remove_dead(proto: Any) -> None:
             read.update(name for name in node.input if name)
     kept.reverse()
     for node in kept:
-        used = [name if name in read else "" for name in node.output]
+        # the parts of a Split, or TopK's values where only the indices are read, have to keep a name
+        kinds = [output.option for output in defs.get_schema(node.op_type).outputs]
+        optional = [kind == defs.OpSchema.FormalParameterOption.Optional for kind in kinds]
+        optional += [False] * (len(node.output) - len(optional))
+        used = [name if name in read or not may else "" for name, may in zip(node.output, optional, strict=False)]
         while used and not used[-1]:
             used.pop()
         node.output[:] = used

@@ -126,6 +126,20 @@ def test_no_name_is_a_generated_one_and_nothing_is_dead(layers: Any, sequential:
     assert not {node.op_type for node in graph.node} & (CONTROL_FLOW | {"Identity"})
 
 
+def test_outputs_that_a_node_must_have_stay_where_nothing_reads_them(
+    layers: Any, sequential: Any, tmp_path: Path
+) -> None:
+    import tensorflow as tf
+
+    parts = layers.Lambda(lambda x: tf.split(x, 2, axis=2)[1], name="parts")
+    # tf2onnx sorts with TopK, of which this reads the indices only
+    order = layers.Lambda(lambda x: tf.cast(tf.argsort(x, axis=-1), tf.float32), name="order")
+    to_onnx(sequential((None, 4), parts, order), tmp_path / "m.onnx", verify=False)
+    nodes = {node.op_type: node for node in nodes_of(tmp_path / "m.onnx")}
+    assert len(nodes["Split"].output) == 2 and all(nodes["Split"].output)
+    assert len(nodes["TopK"].output) == 2 and all(nodes["TopK"].output)
+
+
 def test_two_layers_of_nested_models_may_share_a_name(
     keras: Any, layers: Any, sequential: Any, shuffled: Any, tmp_path: Path
 ) -> None:
