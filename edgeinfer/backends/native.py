@@ -247,6 +247,8 @@ def _call(call: NumpyCall, plan: Plan, buffers: tuple[np.ndarray | None, ...]) -
             outs = call.twin(call.attributes, *ins)
     except IndexError:
         raise InputError(f'in node "{call.node}": an index is outside the table', name=call.node) from None
+    except InputError as error:
+        raise InputError(f'in node "{call.node}": {error}', name=call.node) from None
     for view, result in zip(call.outs, outs, strict=False):
         if view is not None:
             array(view)[...] = result

@@ -68,6 +68,8 @@ class ReferenceSession:
             except IndexError:
                 message = f"{item.node.where}: an index is outside the table"
                 raise InputError(message, name=item.node.name) from None
+            except InputError as error:
+                raise InputError(f"{item.node.where}: {error}", name=item.node.name) from None
             arrays.update(zip(item.node.outputs, outs, strict=False))
         # ascontiguousarray alone would make a vector of a scalar
         found = {info.name: np.asarray(self._value(info.name, arrays)) for info in self._bound.graph.outputs}

@@ -7,12 +7,14 @@ from .bind import BoundGraph, BoundNode, bind
 from .fuse import fuse
 from .ir import Graph, Node, Small, Value, ValueInfo
 from .ops import LAST
+from .ops.recurrent import LENGTHS
 from .prepare import Prepared, StepGraph, give, macs, node_bytes, node_macs, prepare
 from .states import State
 from .streamability import Streamability, window_axis
 
 __all__ = [
     "LAST",
+    "LENGTHS",
     "BoundGraph",
     "BoundNode",
     "Graph",

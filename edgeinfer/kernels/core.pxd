@@ -6,6 +6,7 @@ cdef extern from "csrc/core.h" nogil:
         EI_OK
         EI_INDEX_OUT_OF_RANGE
         EI_BAD_PROGRAM
+        EI_LENGTH_OUT_OF_RANGE
 
     ctypedef struct ei_instr:
         pass

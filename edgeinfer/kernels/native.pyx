@@ -167,6 +167,8 @@ cdef _raise(Program program, core.ei_status status, size_t failed, str at=""):
     name = program.nodes[failed]
     if status == core.EI_INDEX_OUT_OF_RANGE:
         raise InputError(f'in node "{name}" (Gather){at}: an index is outside the table', name=name)
+    if status == core.EI_LENGTH_OUT_OF_RANGE:
+        raise InputError(f'in node "{name}": sequence_lens: a length is outside 0 to the number of steps', name=name)
     raise RuntimeError(f'in node "{name}"{at}: the core refused the program, status {status}')
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..graph import BoundNode, Node
+from ..graph import LENGTHS, BoundNode, Node
 from . import instructions as code
 from .builder import Builder, GateTable
 from .kernels import RECURRENT, packed_cell
@@ -88,6 +88,8 @@ def _uses(
         if node.op_type in RECURRENT:
             graph = builder.bound.graph
             stored = all(n in graph.constants and n not in graph.small for n in node.inputs[1:4] if n)
+            # what is out of range would be told of the Gather, be it a token or a length
+            stored &= not any(node.inputs[LENGTHS:][:1]) or node.attributes["masked"] is not None
             yield _Use(node, exchanged) if stored and node.inputs.count(name) == 1 and node.inputs[0] == name else None
         elif node.op_type == "Transpose" and not exchanged and node.attributes["perm"] == (1, 0, 2):
             idle.append(node)

@@ -10,16 +10,23 @@ import numpy as np
 from .memory import Ref
 
 MAX_RANK = 8
-DIMS, ACTS, INS, OUTS = 28, 3, 6, 3
+DIMS, ACTS, INS, OUTS = 28, 3, 7, 3
 SCRATCH_ROWS = 5
 STEPS_AHEAD = 32
 NO_BASE = -1
+BY_LENGTH, BY_MASK = 0, 1
 
-LSTM, GRU, RNN, DENSE, GATHER, UNARY, BINARY, SOFTMAX, COPY, CAST, X_SUMS = range(1, 12)
+LSTM, GRU, RNN, DENSE, GATHER, UNARY, BINARY, SOFTMAX, COPY, CAST, X_SUMS, MASKED = range(1, 13)
 LSTM_SMALL, GRU_SMALL, RNN_SMALL, DENSE_SMALL, GATHER_SMALL = range(32, 37)
 #: What `edgeinfer profile` calls them.
 KERNEL_NAMES = dict(
-    enumerate(("lstm", "gru", "rnn", "dense", "gather", "unary", "binary", "softmax", "copy", "cast", "x_sums"), LSTM)
+    enumerate(
+        (
+            *("lstm", "gru", "rnn", "dense", "gather", "unary", "binary", "softmax", "copy", "cast", "x_sums"),
+            "masked",
+        ),
+        LSTM,
+    )
 )
 KERNEL_NAMES.update(
     enumerate(("lstm_small", "gru_small", "rnn_small", "dense_small", "gather_small"), LSTM_SMALL),

@@ -12,7 +12,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from ..graph import Node, Small, Value
+from ..graph import LENGTHS, Node, Small, Value
 from ..graph.fuse import DENSE
 from ..kernels.twins.layout import slices
 from . import instructions as code
@@ -70,6 +70,7 @@ def recurrent(builder: Builder, node: Node) -> bool:
     padded = -(-hidden // builder.lanes) * builder.lanes
     kind = kind_of(builder.bound.graph, node, builder.arithmetic)
     vnni = int(builder.arithmetic.vnni and kind == I8_FAST)
+    which, steps_dims = _counted(builder, node)
     scratch_rows = code.SCRATCH_ROWS + (4 * code.STEPS_AHEAD if steps * batch > 1 else 0)
     if kind is not None:
         scratch_rows = code.SCRATCH_ROWS + 1
@@ -82,18 +83,30 @@ def recurrent(builder: Builder, node: Node) -> bool:
         backwards = int(node.attributes["direction"] == "reverse" or d == 1)
         h, c = (*initial, None, None)[:2]
         dims = (steps, batch, features, hidden, directions, d, backwards, int(node.attributes["linear_before_reset"]))
+        gate_dims = rows.dims if rows else (0, 0, 0, 0)
         builder.emit(
             code.Instruction(
-                op,
+                op if which is None else code.MASKED,
                 node.name,
-                (x, packed, h, c, scratch, rows.tables[d] if rows else None),
+                (x, packed, h, c, scratch, rows.tables[d] if rows else None, which),
                 outs,
-                (*dims, kind or 0, vnni, *(rows.dims if rows else ())),
+                (*dims, kind or 0, vnni, *gate_dims, *((op, *steps_dims) if steps_dims else ())),
                 node.attributes["activations"][d * per_direction : (d + 1) * per_direction],
                 rows.gather if rows else "",
             )
         )
     return True
+
+
+def _counted(builder: Builder, node: Node) -> tuple[Ref | None, tuple[int, ...]]:
+    """Which steps count, and the instruction's dims from 15 on; None where all do."""
+    name = node.inputs[LENGTHS] if len(node.inputs) > LENGTHS else ""
+    if not name:
+        return None, ()
+    if node.attributes["masked"] is None:
+        return builder.ref(name), (code.BY_LENGTH,)
+    steps = builder.bound.values[name].shape[1]
+    return builder.ref(name), (code.BY_MASK, 1, steps, *map(int, node.attributes["masked"]))
 
 
 def dense(builder: Builder, node: Node) -> bool:

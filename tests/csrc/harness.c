@@ -92,7 +92,7 @@ ei_instr instruction(int op)
     return instr;
 }
 
-/* Operands are bases 0 to 8: inputs 0 to 5, outputs 6 to 8. */
+/* Operands are bases: the inputs, then the outputs. */
 void set_operand(ei_instr *instr, int operand, const void *data)
 {
     if (data == NULL)

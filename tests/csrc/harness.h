@@ -62,6 +62,7 @@ typedef struct group {
 /* The activations are checked on every that many floats. */
 extern uint32_t sweep_stride;
 
-extern const group activation_groups[], recurrent_groups[], op_groups[], pool_groups[], small_groups[];
+extern const group activation_groups[], recurrent_groups[], op_groups[], pool_groups[], small_groups[],
+    masked_groups[];
 
 #endif

@@ -364,7 +364,7 @@ static void test_steps_equal_the_sequence(void)
             ei_instr step = whole;
             step.dim[0] = 1;
             const int32_t in_base[EI_INS] = {X,       WEIGHTS,   STATE_IN, n.op == EI_OP_LSTM ? STATE_IN : EI_NO_BASE,
-                                            SCRATCH, EI_NO_BASE};
+                                            SCRATCH, EI_NO_BASE, EI_NO_BASE};
             const int32_t out_base[] = {Y, STATE_OUT, n.op == EI_OP_LSTM ? STATE_OUT : EI_NO_BASE};
             memcpy(step.in_base, in_base, sizeof in_base);
             memcpy(step.out_base, out_base, sizeof out_base);
@@ -416,8 +416,8 @@ static void test_a_failing_step_keeps_the_state(void)
     code[0].out_base[0] = ARENA;
     memset(code[1].in, 0, sizeof code[1].in);
     memset(code[1].out, 0, sizeof code[1].out);
-    memcpy(code[1].in_base, (int32_t[]){ARENA, WEIGHTS, STATE_IN, EI_NO_BASE, SCRATCH, EI_NO_BASE},
-           sizeof code[1].in_base);
+    memcpy(code[1].in_base, (int32_t[EI_INS]){ARENA, WEIGHTS, STATE_IN, EI_NO_BASE, SCRATCH, EI_NO_BASE,
+           EI_NO_BASE}, sizeof code[1].in_base);
     memcpy(code[1].out_base, (int32_t[]){Y, STATE_OUT, EI_NO_BASE}, sizeof code[1].out_base);
     char *own[] = {(char *)bank_a, (char *)bank_b, (char *)tokens,   (char *)y,
                    (char *)table,  (char *)arena,  (char *)n.packed, (char *)n.scratch};

@@ -407,14 +407,10 @@ def test_a_recurrent_attribute_that_is_not_implemented_is_named(op: str, attribu
     assert (info.value.node, info.value.attribute) == ("n", attribute)
 
 
-@pytest.mark.parametrize(
-    ("name", "array"),
-    [("sequence_lens", np.array([4, 4], np.int32)), ("P", np.zeros((1, 15), np.float32))],
-)
-def test_a_recurrent_input_that_is_not_implemented_is_named(name: str, array: np.ndarray) -> None:
-    with pytest.raises(UnsupportedOperatorError, match=rf'in node "n" \(LSTM\): the input {name} is not impl') as info:
-        load(cell(change={name: array}))
-    assert info.value.attribute == name
+def test_a_recurrent_input_that_is_not_implemented_is_named() -> None:
+    with pytest.raises(UnsupportedOperatorError, match=r'in node "n" \(LSTM\): the input P is not implemented') as info:
+        load(cell(change={"P": np.zeros((1, 15), np.float32)}))
+    assert info.value.attribute == "P"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 _DEFAULTS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
 _INPUT_NAMES = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 _DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
+# Where sequence_lens stand among the inputs; where attribute "masked" is not None, a mask, bool [batch, time].
+LENGTHS = 4
 # Where the initial states stand among the inputs; the final states are outputs 1 and 2.
 STATE_INPUTS = {"RNN": (5,), "GRU": (5,), "LSTM": (5, 6)}
 
@@ -37,6 +39,7 @@ def _attributes(node: Node, opset: int) -> dict[str, Any]:
         "direction": direction,
         "linear_before_reset": bool(given.get("linear_before_reset", 0)),
         "activations": _activations(node, _DIRECTIONS[direction]),
+        "masked": None,
     }
 
 
@@ -80,8 +83,10 @@ def _infer(node: Node, ins: Ins) -> list[Value]:
     for value, name in zip(ins, _INPUT_NAMES, strict=False):
         if value is None:
             continue
-        if name in ("sequence_lens", "P"):
+        if name == "P":
             raise node.unsupported(f"the input {name} is not implemented", name)
+        if name == "sequence_lens":
+            continue
         if value.dtype.name != "float32":
             raise node.unsupported(f"{name}: expected float32, got {value.dtype.name}")
         if name in ("W", "R", "B"):
@@ -101,9 +106,22 @@ def _infer(node: Node, ins: Ins) -> list[Value]:
     for value, name in zip(ins, _INPUT_NAMES, strict=False):
         if value is not None and name in expected and value.shape != expected[name]:
             raise node.malformed(f"{name}: expected {list(expected[name])}, got {list(value.shape)}")
+    _check_steps(node, ins[LENGTHS] if len(ins) > LENGTHS else None, steps, batch)
     outputs = [Value(x.dtype, (steps, directions, batch, hidden))]
     outputs += [Value(x.dtype, state)] * len(STATE_INPUTS[node.op_type])
     return outputs[: len(node.outputs)]
+
+
+def _check_steps(node: Node, value: Value | None, steps: int, batch: int) -> None:
+    """sequence_lens, or the mask in its place. What lengths are is seen when the model runs."""
+    if value is None:
+        return
+    name, dtype = "sequence_lens", "int32"
+    shape: tuple[int, ...] = (batch,)
+    if node.attributes["masked"] is not None:
+        name, dtype, shape = "mask", "bool", (batch, steps)
+    if value.dtype.name != dtype or value.shape != shape:
+        raise node.malformed(f"{name}: expected {dtype} {list(shape)}, got {value.dtype.name} {list(value.shape)}")
 
 
 def _time(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[Time]) -> list[Time]:
@@ -115,7 +133,15 @@ def _time(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[Time]) ->
         raise NotCausalError("it runs over another axis than the time axis")
     if node.attributes["direction"] != "forward":
         raise NotCausalError("it looks ahead, since it runs backwards in time")
-    if any(t is not None for t in times[1:]):
+    mask = times[LENGTHS] if len(times) > LENGTHS else None
+    if node.attributes["masked"] is not None:
+        if mask != 1:
+            raise NotCausalError("its mask does not tell of every step by itself")
+        if node.attributes["masked"][1] and len(node.inputs) > STATE_INPUTS[node.op_type][0]:
+            raise NotCausalError("it gives 0 before the first step that its mask keeps, not its initial state")
+    elif len(node.inputs) > LENGTHS and node.inputs[LENGTHS]:
+        raise NotCausalError("its sequence_lens say where the sequence ends")
+    if any(t is not None for i, t in enumerate(times) if i not in (0, LENGTHS)):
         raise NotCausalError("its initial state is computed from the input")
     return [LAST if i else 0 for i, name in enumerate(node.outputs) if name]
 

@@ -15,7 +15,8 @@
 typedef enum ei_status {
     EI_OK = 0,
     EI_INDEX_OUT_OF_RANGE = 1, /* a Gather index, or a token, outside [-rows, rows) */
-    EI_BAD_PROGRAM = 2         /* an op or activation that this core does not know */
+    EI_BAD_PROGRAM = 2,        /* an op or activation that this core does not know */
+    EI_LENGTH_OUT_OF_RANGE = 3 /* a length of sequence_lens outside [0, T] */
 } ei_status;
 
 typedef enum ei_op {
@@ -30,6 +31,7 @@ typedef enum ei_op {
     EI_OP_COPY = 9,
     EI_OP_CAST = 10,
     EI_OP_X_SUMS = 11,
+    EI_OP_MASKED = 12,
     EI_OP_LSTM_SMALL = 32,
     EI_OP_GRU_SMALL = 33,
     EI_OP_RNN_SMALL = 34,
@@ -74,6 +76,9 @@ typedef enum ei_weights { EI_WEIGHTS_F16 = 1, EI_WEIGHTS_I8 = 2, EI_WEIGHTS_I8_F
 
 typedef enum ei_dtype { EI_F32 = 0, EI_I32 = 1, EI_I64 = 2 } ei_dtype;
 
+/* What tells the steps of an EI_OP_MASKED that count. */
+typedef enum ei_steps { EI_STEPS_BY_LENGTH = 0, EI_STEPS_BY_MASK = 1 } ei_steps;
+
 #define EI_NO_BASE (-1)
 
 /* One instruction. What dim, act, in and out mean stands with each op below. Absent operands have base EI_NO_BASE.
@@ -102,6 +107,16 @@ typedef enum ei_dtype { EI_F32 = 0, EI_I32 = 1, EI_I64 = 2 } ei_dtype;
  *                            h's place, else 0
  *     GRU, reset first:      units = 2*lanes, gates z, r, bias Wb + Rb; then units = 4*lanes, gate h, bias Wb + Rb
  *     RNN:                   units = 4*lanes, one gate, bias Wb + Rb
+ *
+ * MASKED: as the recurrent op in dim[14], but only some steps of each batch row count. Those that do give the bits that
+ *   they give in a sequence of them alone; the others leave the state as it is.
+ *   dim[15]: ei_steps
+ *   EI_STEPS_BY_LENGTH: in[6] is int32 [B], in [0, T]: so many steps of the row, from the first, or to it where
+ *     reversed. Y is 0 behind them; where they are none, so are the final states, as ONNX Runtime has it.
+ *   EI_STEPS_BY_MASK: in[6] is a mask of bytes, not 0 where the step counts; dim[16], dim[17]: bytes to its next time,
+ *     and to its next batch row. Where it is 0, Y has the row of the step before in the order of walking, before the
+ *     first one that counts initial_h (dim[19]: 0 there); dim[18]: always 0. Where no step counts, the final states
+ *     are the initial ones.
  *
  * DENSE: out[r, n] = act(bias[n] + sum over k of x[r, k] * W[k, n]), in the order of sums_body.h
  *   dim: rows, K, N.   in: 0 x [rows, K]   1 packed   out: 0 [rows, N]
@@ -133,7 +148,7 @@ typedef enum ei_dtype { EI_F32 = 0, EI_I32 = 1, EI_I64 = 2 } ei_dtype;
  */
 #define EI_DIMS 28
 #define EI_ACTS 3
-#define EI_INS 6
+#define EI_INS 7
 #define EI_OUTS 3
 #define EI_SCRATCH_ROWS 5
 #define EI_STEPS_AHEAD 32 /* of a sequence, the steps whose x is summed together */

@@ -27,4 +27,5 @@
 #include "copy_body.h"
 #include "small_body.h"
 #include "small_cells_body.h"
+#include "masked_body.h"
 #include "run_body.h"

@@ -261,19 +261,96 @@ EI_INLINE ei_status ei_single_step(const ei_instr *instr, char *const *bases, in
     return EI_OK;
 }
 
-/* The time index of the step-th step. */
-EI_INLINE int64_t ei_time(const ei_recurrent *r, int64_t step) { return r->reverse ? r->steps - 1 - step : step; }
+/* What is walked of one batch row: `steps` steps, of which those count that the mask says, all where it is NULL. */
+typedef struct ei_row {
+    int64_t batch, first, turn; /* which row; the time of the first step, and how far it is to the next one's */
+    int64_t steps, last;        /* `last`: through the last step that counts */
+    int64_t state;              /* where the row's states are */
+    const ei_u8 *mask;          /* of the first step */
+    int64_t mask_turn;
+    int zero_output, zero_before, zero_empty; /* Y where no step counts; before the first one that does; all of it and the final states */
+} ei_row;
 
-/* Where the h of a step goes. */
-EI_INLINE ei_h_out ei_h_out_of(const ei_recurrent *r, int64_t step, int64_t b)
+EI_INLINE ei_row ei_row_of(const ei_instr *instr, char *const *bases, const ei_recurrent *r, int64_t b)
 {
-    const int64_t state = (r->direction * r->batch + b) * r->hidden;
-    ei_f32 *const final = step + 1 == r->steps && r->h_final != NULL ? r->h_final + state : NULL;
-    if (r->y != NULL) {
-        const int64_t row = (ei_time(r, step) * r->directions + r->direction) * r->batch + b;
-        return (ei_h_out){r->y + row * r->hidden, final};
+    ei_row row = {.batch = b, .steps = r->steps, .state = (r->direction * r->batch + b) * r->hidden};
+    if (instr->op == EI_OP_MASKED && instr->dim[15] == EI_STEPS_BY_LENGTH) {
+        row.steps = ((const ei_i32 *)ei_in(instr, bases, 6))[b];
+        row.zero_empty = row.steps == 0;
     }
-    return (ei_h_out){final != NULL ? final : (ei_f32 *)r->h[step & 1], NULL};
+    row.first = r->reverse ? row.steps - 1 : 0;
+    row.turn = r->reverse ? -1 : 1;
+    row.last = row.steps;
+    if (instr->op == EI_OP_MASKED && instr->dim[15] == EI_STEPS_BY_MASK) {
+        row.mask = (const ei_u8 *)ei_in(instr, bases, 6) + row.first * instr->dim[16] + b * instr->dim[17];
+        row.mask_turn = row.turn * instr->dim[16];
+        row.zero_output = instr->dim[18] != 0;
+        row.zero_before = instr->dim[19] != 0;
+        while (row.last > 0 && row.mask[(row.last - 1) * row.mask_turn] == 0)
+            row.last--;
+    }
+    return row;
+}
+
+/* The first step from `step` on that does not count. */
+EI_INLINE int64_t ei_row_run(const ei_row *row, int64_t step)
+{
+    if (row->mask == NULL)
+        return row->last;
+    while (step < row->last && row->mask[step * row->mask_turn] != 0)
+        step++;
+    return step;
+}
+
+/* The time index of a step. */
+EI_INLINE int64_t ei_row_time(const ei_row *row, int64_t step) { return row->first + row->turn * step; }
+
+EI_INLINE ei_f32 *ei_row_y(const ei_recurrent *r, const ei_row *row, int64_t time)
+{
+    return r->y + ((time * r->directions + r->direction) * r->batch + row->batch) * r->hidden;
+}
+
+/* Where the h of a step goes; h: where that of the step before it is. */
+EI_INLINE ei_h_out ei_h_out_of(const ei_recurrent *r, const ei_row *row, int64_t step, const ei_f32 *h)
+{
+    ei_f32 *const final = step + 1 == row->last && r->h_final != NULL ? r->h_final + row->state : NULL;
+    if (r->y != NULL)
+        return (ei_h_out){ei_row_y(r, row, ei_row_time(row, step)), final};
+    float *const next = r->h[h == (const ei_f32 *)r->h[0]];
+    return (ei_h_out){final != NULL ? final : (ei_f32 *)next, NULL};
+}
+
+/* Y of a step that does not count. h: that of the last one that does; started: whether there is one. */
+EI_INLINE void ei_row_hold(const ei_recurrent *r, const ei_row *row, int64_t step, const ei_f32 *h, int started)
+{
+    if (r->y == NULL)
+        return;
+    ei_f32 *const y = ei_row_y(r, row, ei_row_time(row, step));
+    if (row->zero_output || (row->zero_before && !started))
+        memset(y, 0, (size_t)r->hidden * sizeof *y);
+    else
+        memcpy(y, h, (size_t)r->hidden * sizeof *y);
+}
+
+/* What is left when all steps that count are walked. c: NULL for a cell without. */
+static EI_NOINLINE void ei_row_end(const ei_recurrent *r, const ei_row *row, const ei_f32 *h, const ei_f32 *c)
+{
+    const size_t bytes = (size_t)r->hidden * sizeof *h;
+    for (int64_t k = row->last; k < row->steps; k++)
+        ei_row_hold(r, row, k, h, row->last > 0);
+    for (int64_t time = row->steps; r->y != NULL && time < r->steps; time++)
+        memset(ei_row_y(r, row, time), 0, bytes);
+    if (row->last > 0)
+        return;
+    if (row->zero_empty) {
+        memset(r->zeros, 0, bytes);
+        h = (const ei_f32 *)r->zeros;
+        c = c != NULL ? h : NULL;
+    }
+    if (r->h_final != NULL)
+        memcpy(r->h_final + row->state, h, bytes);
+    if (r->c_final != NULL && c != NULL)
+        memcpy(r->c_final + row->state, c, bytes);
 }
 
 /* Runs `step` over the batch and over time. g: the sections of the weights. */
@@ -290,16 +367,24 @@ EI_INLINE ei_status ei_walk(const ei_instr *instr, char *const *bases, const ei_
         if (ei_gate_row(instr, bases, at, stride) == NULL)
             return EI_INDEX_OUT_OF_RANGE;
     for (int64_t b = 0; b < r.batch; b++) {
-        const int64_t state = (r.direction * r.batch + b) * r.hidden;
-        one.h = ei_or_zeros(r.h_initial ? r.h_initial + state : NULL, r.zeros, r.padded);
+        const ei_row row = ei_row_of(instr, bases, &r, b);
+        one.h = ei_or_zeros(r.h_initial ? r.h_initial + row.state : NULL, r.zeros, r.padded);
         if (has_c)
-            one.c = ei_or_zeros(r.c_initial ? r.c_initial + state : NULL, r.zeros, r.padded);
-        ei_f32 *const c_final = has_c && r.c_final ? r.c_final + state : NULL;
-        for (int64_t k = 0; k < r.steps; k++) {
-            const int64_t ahead = k % EI_STEPS_AHEAD, left = r.steps - k;
+            one.c = ei_or_zeros(r.c_initial ? r.c_initial + row.state : NULL, r.zeros, r.padded);
+        ei_f32 *const c_final = has_c && r.c_final ? r.c_final + row.state : NULL;
+        for (int64_t k = 0, begin = 0, end = 0; k < row.last; k++) {
+            if (k >= end) {
+                begin = k;
+                end = ei_row_run(&row, k);
+            }
+            if (begin == end) {
+                ei_row_hold(&r, &row, k, one.h, one.out.h != NULL);
+                continue;
+            }
+            const int64_t ahead = (k - begin) % EI_STEPS_AHEAD, left = end - k, time = ei_row_time(&row, k);
             if (!has_rows && ahead == 0) {
                 const int64_t steps = left < EI_STEPS_AHEAD ? left : EI_STEPS_AHEAD;
-                const ei_f32 *x = r.x + (ei_time(&r, k) * r.batch + b) * r.inputs;
+                const ei_f32 *x = r.x + (time * r.batch + b) * r.inputs;
                 ei_x_sums(g, r.weights, x, x_stride, r.inputs, steps, r.ahead, stride);
                 if (sections > 1)
                     ei_x_sums(g + 1, r.weights + ei_section_size(g, r.inputs, r.hidden), x, x_stride, r.inputs, steps,
@@ -307,21 +392,16 @@ EI_INLINE ei_status ei_walk(const ei_instr *instr, char *const *bases, const ei_
             }
             one.x_sums = r.ahead + ahead * stride;
             if (has_rows)
-                one.x_sums =
-                    ei_gate_row(instr, bases, ei_time(&r, k) * instr->dim[12] + b * instr->dim[13], stride);
-            one.out = ei_h_out_of(&r, k, b);
-            one.c_next = left == 1 && c_final != NULL ? c_final : (ei_f32 *)r.c;
+                one.x_sums = ei_gate_row(instr, bases, time * instr->dim[12] + b * instr->dim[13], stride);
+            one.out = ei_h_out_of(&r, &row, k, one.h);
+            one.c_next = k + 1 == row.last && c_final != NULL ? c_final : (ei_f32 *)r.c;
             step(instr, &one);
             one.backward = !one.backward;
             one.h = one.out.h;
             one.c = one.c_next;
         }
-        if (r.steps == 0) { /* the final states are the initial ones */
-            if (r.h_final != NULL)
-                memcpy(r.h_final + state, one.h, (size_t)r.hidden * sizeof *one.h);
-            if (c_final != NULL)
-                memcpy(c_final, one.c, (size_t)r.hidden * sizeof *one.c);
-        }
+        ei_row_end(&r, &row, one.h, has_c ? one.c : NULL);
+        one.out.h = NULL;
     }
     return EI_OK;
 }

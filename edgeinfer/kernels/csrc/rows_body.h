@@ -283,25 +283,52 @@ static EI_NOINLINE int64_t ei_dense_rows(const ei_instr *instr, char *const *con
     return n;
 }
 
+/* How many of the rows, from the first on, an op does together. */
+EI_INLINE int64_t ei_rows_together(int64_t op, const ei_instr *instr, char *const *const *rows, int64_t n)
+{
+    switch (n > 0 ? op : 0) {
+    case EI_OP_LSTM: return ei_lstm_rows(instr, rows, n);
+    case EI_OP_GRU: return ei_gru_rows(instr, rows, n);
+    case EI_OP_RNN: return ei_rnn_rows(instr, rows, n);
+    case EI_OP_DENSE: return ei_dense_rows(instr, rows, n);
+    default: return 0;
+    }
+}
+
+/* Brings the rows whose step counts to the front of `kept`, which has room for n, the others behind them; `places` says
+ * which rows those are. Gives how many count. */
+static EI_NOINLINE size_t ei_masked_first(const ei_instr *instr, char *const *const *rows, size_t n,
+                                          char *const **kept, size_t *places)
+{
+    size_t count = 0, rest = n;
+    for (size_t row = n; row-- > 0;)
+        if (!ei_masked_counts(instr, rows[row]))
+            places[--rest] = row;
+    for (size_t row = 0; row < n; row++)
+        if (ei_masked_counts(instr, rows[row]))
+            places[count++] = row;
+    for (size_t k = 0; k < n; k++)
+        kept[k] = rows[places[k]];
+    return count;
+}
+
 static ei_status EI_FN(ei_run_rows)(const ei_instr *code, size_t count, char *const *const *rows, size_t n,
                                     size_t *failed, size_t *failed_row)
 {
-    const int64_t tiled = (int64_t)(n - n % EI_TILE_ROWS);
+    char *const *kept[EI_POOL_ROWS];
+    size_t places[EI_POOL_ROWS];
     for (size_t k = 0; k < count; k++) {
-        int64_t done = 0;
-        switch (tiled > 0 ? code[k].op : 0) {
-        case EI_OP_LSTM: done = ei_lstm_rows(code + k, rows, tiled); break;
-        case EI_OP_GRU: done = ei_gru_rows(code + k, rows, tiled); break;
-        case EI_OP_RNN: done = ei_rnn_rows(code + k, rows, tiled); break;
-        case EI_OP_DENSE: done = ei_dense_rows(code + k, rows, tiled); break;
-        default: break;
-        }
+        const int masked = code[k].op == EI_OP_MASKED && ei_is_single_step(code + k);
+        const size_t many = masked ? ei_masked_first(code + k, rows, n, kept, places) : n;
+        char *const *const *chosen = masked ? kept : rows;
+        const int64_t tiled = (int64_t)(many - many % EI_TILE_ROWS);
+        const int64_t done = ei_rows_together(masked ? code[k].dim[14] : code[k].op, code + k, chosen, tiled);
         for (size_t row = (size_t)done; row < n; row++) {
             size_t at = 0;
-            const ei_status status = EI_FN(ei_run)(code + k, 1, rows[row], &at);
+            const ei_status status = EI_FN(ei_run)(code + k, 1, chosen[row], &at);
             if (status != EI_OK) {
                 *failed = k;
-                *failed_row = row;
+                *failed_row = masked ? places[row] : row;
                 return status;
             }
         }

@@ -17,9 +17,10 @@ static ei_status EI_FN(ei_run)(const ei_instr *code, size_t count, char *const *
         case EI_OP_COPY: status = EI_FN(ei_copy)(instr, bases); break;
         case EI_OP_CAST: status = EI_FN(ei_cast)(instr, bases); break;
         case EI_OP_X_SUMS: status = EI_FN(ei_x_sums_f32)(instr, bases); break;
+        case EI_OP_MASKED: status = EI_FN(ei_masked)(instr, bases); break;
         case EI_OP_LSTM_SMALL:
         case EI_OP_GRU_SMALL:
-        case EI_OP_RNN_SMALL: status = EI_FN(ei_recurrent_small)(instr, bases); break;
+        case EI_OP_RNN_SMALL: status = EI_FN(ei_recurrent_small)(instr->op, instr, bases); break;
         case EI_OP_DENSE_SMALL: status = EI_FN(ei_dense_small)(instr, bases); break;
         case EI_OP_GATHER_SMALL: status = EI_FN(ei_gather_small)(instr, bases); break;
         default: break;

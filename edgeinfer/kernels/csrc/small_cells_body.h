@@ -227,36 +227,38 @@ static EI_NOINLINE void EI_FN(ei_small_walk)(ei_small *s, const ei_instr *instr,
     *one = (ei_one){.inputs = r.inputs, .hidden = r.hidden, .z = r.c, .reset_h = r.reset_h};
     one->backward = ei_backward_first(r.h_initial, r.h_final);
     for (int64_t b = 0; b < r.batch; b++) {
-        const int64_t state = (r.direction * r.batch + b) * r.hidden;
-        one->h = ei_or_zeros(r.h_initial ? r.h_initial + state : NULL, r.zeros, r.padded);
+        const ei_row row = ei_row_of(instr, bases, &r, b);
+        one->h = ei_or_zeros(r.h_initial ? r.h_initial + row.state : NULL, r.zeros, r.padded);
         if (has_c)
-            one->c = ei_or_zeros(r.c_initial ? r.c_initial + state : NULL, r.zeros, r.padded);
-        ei_f32 *const c_final = has_c && r.c_final ? r.c_final + state : NULL;
-        for (int64_t k = 0; k < r.steps; k++) {
-            s->call.x = r.x + (ei_time(&r, k) * r.batch + b) * r.inputs;
-            one->out = ei_h_out_of(&r, k, b);
+            one->c = ei_or_zeros(r.c_initial ? r.c_initial + row.state : NULL, r.zeros, r.padded);
+        ei_f32 *const c_final = has_c && r.c_final ? r.c_final + row.state : NULL;
+        int started = 0;
+        for (int64_t k = 0; k < row.last; k++) {
+            if (ei_row_run(&row, k) == k) {
+                ei_row_hold(&r, &row, k, one->h, started);
+                continue;
+            }
+            started = 1;
+            s->call.x = r.x + (ei_row_time(&row, k) * r.batch + b) * r.inputs;
+            one->out = ei_h_out_of(&r, &row, k, one->h);
             if (has_c)
-                one->c_next = k + 1 == r.steps && c_final != NULL ? c_final : (ei_f32 *)r.c;
+                one->c_next = k + 1 == row.last && c_final != NULL ? c_final : (ei_f32 *)r.c;
             step(s, instr);
             one->backward = !one->backward;
             one->h = one->out.h;
             one->c = one->c_next;
         }
-        if (r.steps == 0) { /* the final states are the initial ones */
-            if (r.h_final != NULL)
-                memcpy(r.h_final + state, one->h, (size_t)r.hidden * sizeof *one->h);
-            if (c_final != NULL)
-                memcpy(c_final, one->c, (size_t)r.hidden * sizeof *one->c);
-        }
+        ei_row_end(&r, &row, one->h, has_c ? one->c : NULL);
     }
 }
 
-static EI_NOINLINE ei_status EI_FN(ei_recurrent_small)(const ei_instr *instr, char *const *bases)
+/* op: that of the instruction, or where it is an EI_OP_MASKED that of its cell. */
+static EI_NOINLINE ei_status EI_FN(ei_recurrent_small)(int64_t op, const ei_instr *instr, char *const *bases)
 {
     /* one group's sums, those of x apart, and what a vector may read behind them */
     _Alignas(EI_ALIGN) float sums[9 * EI_LANES];
     const int64_t kind = instr->dim[8], hidden = instr->dim[3];
-    const int lstm = instr->op == EI_OP_LSTM_SMALL, gru = instr->op == EI_OP_GRU_SMALL;
+    const int lstm = op == EI_OP_LSTM_SMALL, gru = op == EI_OP_GRU_SMALL;
     const char *weights = ei_in(instr, bases, 1);
     float *const scratch = (float *)(void *)ei_in(instr, bases, 4);
     int8_t *const q = (int8_t *)(scratch + EI_SCRATCH_ROWS * ei_up_to_lanes(hidden));

@@ -1,7 +1,11 @@
 """LSTM, GRU and RNN in any float dtype, step by step as the ONNX text writes the equations.
 
 Shapes: x [T, B, F], w [D, G*H, F], r [D, G*H, H], b [D, 2*G*H], states [D, B, H]; Y [T, D, B, H].
-Attributes: direction, activations (name, alpha, beta per function and direction), linear_before_reset.
+Attributes: direction, activations (name, alpha, beta per function and direction), linear_before_reset, masked.
+sequence_lens int32 [B]: Y is 0 behind a row's length; a row of length 0 ends in zeros, as ONNX Runtime has it (the
+ONNX text does not say). With ``masked`` (zero_output, zero_before), which no file holds, it is a mask, bool [B, T]:
+what is not kept leaves the state and repeats the output before it in the order of walking, initial_h where there is
+none. zero_output: 0 wherever nothing is kept; zero_before: 0 before the first step kept.
 ``rounded`` is what happens to h before it meets R: in_8_bits for the native backend's precision fast, else nothing.
 """
 
@@ -11,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ...errors import InputError
 from . import Attributes
 from .activations import RECURRENT
 
@@ -54,7 +59,7 @@ def lstm(
 
         return step
 
-    return _run(attributes, x, r, (initial_h, initial_c), make_step)
+    return _run(attributes, x, r, sequence_lens, (initial_h, initial_c), make_step)
 
 
 def gru(
@@ -89,7 +94,7 @@ def gru(
 
         return step
 
-    return _run(attributes, x, r, (initial_h,), make_step)
+    return _run(attributes, x, r, sequence_lens, (initial_h,), make_step)
 
 
 def rnn(
@@ -112,7 +117,7 @@ def rnn(
 
         return step
 
-    return _run(attributes, x, r, (initial_h,), make_step)
+    return _run(attributes, x, r, sequence_lens, (initial_h,), make_step)
 
 
 def _bias(b: Optional, d: int, r: np.ndarray) -> np.ndarray:
@@ -127,6 +132,7 @@ def _run(
     attributes: Attributes,
     x: np.ndarray,
     r: np.ndarray,
+    which: Optional,
     initial: Sequence[Optional],
     make_step: Callable[..., Step],
 ) -> tuple[np.ndarray, ...]:
@@ -136,17 +142,40 @@ def _run(
     finals = [np.zeros((directions, batch, hidden_size), x.dtype) for _ in initial]
     activations = attributes["activations"]
     per_direction = len(activations) // directions
+    masked = attributes["masked"]
+    zero_output, zero_before = masked or (True, True)
+    kept = _kept(which, masked is not None, steps, batch)
     for d in range(directions):
         chosen = activations[d * per_direction : (d + 1) * per_direction]
         step = make_step(d, *(_function(*entry) for entry in chosen))
         states = tuple(np.zeros((batch, hidden_size), x.dtype) if start is None else start[d] for start in initial)
+        output = np.zeros_like(states[0]) if zero_before else states[0]
         backwards = attributes["direction"] == "reverse" or d == 1
         for t in range(steps - 1, -1, -1) if backwards else range(steps):
-            states = step(x[t], states)
-            y[t, d] = states[0]
+            after = step(x[t], states)
+            if kept is None:
+                states = after
+                y[t, d] = states[0]
+                continue
+            states = tuple(np.where(kept[t], new, old) for new, old in zip(after, states, strict=True))
+            output = np.where(kept[t], states[0], output)
+            y[t, d] = np.where(kept[t], output, 0) if zero_output else output
         for final, state in zip(finals, states, strict=True):
             final[d] = state
+    if which is not None and masked is None:
+        finals = [np.where(which[:, None] > 0, final, 0).astype(x.dtype) for final in finals]
     return (y, *finals)
+
+
+def _kept(which: Optional, is_mask: bool, steps: int, batch: int) -> Optional:
+    """[T, B, 1]: which steps of a row count; None where all do."""
+    if which is None:
+        return None
+    if is_mask:
+        return which.T[..., None]
+    if ((which < 0) | (which > steps)).any():
+        raise InputError("sequence_lens: a length is outside 0 to the number of steps")
+    return (np.arange(steps)[:, None] < which)[..., None]
 
 
 def _function(name: str, alpha: float, beta: float) -> Function:
