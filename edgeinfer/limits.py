@@ -6,9 +6,8 @@ are far above any model that this runtime is for; load(…, limits=Limits(nodes=
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from .errors import ModelLimitError
+from .records import NamedTuple
 
 # A constant computed at load that is larger than this and than all that the file stores is a bomb, not a weight.
 FOLDED_BYTES = 1 << 24

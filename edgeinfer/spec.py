@@ -11,12 +11,13 @@ import math
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from .errors import ModelFormatError, shorten
 from .limits import DEFAULT, Limits
+from .records import NamedTuple
 
 SPEC_KEY = "edgeinfer.spec"
 SCHEMA_VERSION = 1

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..errors import InputError, StreamError
 from ..graph import Prepared, State, ValueInfo
+from ..records import NamedTuple
 from ..spec import Window
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import ModelFormatError, ModelLimitError
 from ..limits import FOLDED_BYTES, Limits
+from ..records import NamedTuple
 from .fuse import INTERNAL
 from .ir import Graph, Node, Value
 from .ops import REGISTRY, Op

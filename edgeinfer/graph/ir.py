@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..errors import ModelFormatError, UnsupportedOperatorError
 from ..limits import DEFAULT, Limits
+from ..records import NamedTuple
 
 Dim = int | str | None
 

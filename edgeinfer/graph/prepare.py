@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import ModelFormatError
 from ..limits import STRICT, Policy
 from ..onnx_file import ModelProto
+from ..records import NamedTuple
 from .bind import BoundGraph, BoundNode, bind, fold
 from .ir import Graph, ValueInfo
 from .load import build_graph

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import ModelFormatError
+from ..records import NamedTuple
 from .bind import BoundGraph
 from .ir import Graph, Node, ValueInfo
 from .ops.recurrent import STATE_INPUTS

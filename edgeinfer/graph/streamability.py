@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import ModelLoadError
 from ..limits import Limits
+from ..records import NamedTuple
 from .bind import BoundGraph, bind
 from .ir import Graph, Node, ValueInfo
 from .ops import LAST, NotCausalError, Time

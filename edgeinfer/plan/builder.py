@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import NamedTuple
 
 import numpy as np
 
 from ..graph import BoundGraph
+from ..records import NamedTuple
 from . import instructions as code
 from .memory import CONSTANTS, Pool, Ref, Storage
 from .plan import NumpyCall

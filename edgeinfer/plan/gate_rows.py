@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 
 from ..graph import LENGTHS, BoundNode, Node
+from ..records import NamedTuple
 from . import instructions as code
 from .builder import Builder, GateTable
 from .kernels import RECURRENT, packed_cell

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
+from ..records import NamedTuple
 from .memory import Ref
 
 MAX_RANK = 8

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from typing import NamedTuple
 
 import numpy as np
+
+from ..records import NamedTuple
 
 ALIGN = 64
 

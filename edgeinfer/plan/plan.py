@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..kernels.twins import Twin
+from ..records import NamedTuple
 from .memory import Ref
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import ModelLoadError
 from ..graph import Graph, Node, Small
+from ..records import NamedTuple
 from .pack import gru_bias_rows, lstm_bias_rows, rnn_bias_rows
 
 F16, I8, I8_FAST = 1, 2, 3

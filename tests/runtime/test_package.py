@@ -18,7 +18,7 @@ from edgeinfer import errors
 DEMAND = Path(edgeinfer.__file__).parent / "models" / "demand.onnx"
 # Measured: 3.1 MB, of which the weights are 0.1.
 MEMORY_KB = 6 * 1024
-# Measured: 12.5 and 4.9 ms where numpy takes 50; with dataclasses, logging and OpenSSL it was 38 and 7.4.
+# Measured: 8.9 and 4.4 ms where numpy takes 50; with dataclasses, logging and OpenSSL it was 38 and 7.4.
 IMPORT_SHARE = 0.45
 LOAD_SHARE = 0.16
 

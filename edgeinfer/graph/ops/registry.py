@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ...kernels.twins import Twin
+from ...records import NamedTuple
 from ..ir import Node, Value
 
 # Where a tensor's time axis is: its index, LAST for "the present step only", None for "does not depend on time".
