@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import ExportError
+from .keras2 import hard_sigmoid
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ def recurrent_activation(layer: str, argument: str, function: Any) -> Activation
         return Activation("LeakyRelu", alpha=float(function.negative_slope))
     if isinstance(function, keras.layers.ELU):
         return Activation("Elu", alpha=float(function.alpha))
+    if function is hard_sigmoid:
+        return Activation("HardSigmoid", alpha=0.2, beta=0.5)
     name = getattr(function, "__name__", type(function).__name__)
     known = _BY_NAME.get(name)
     # A user's own function called "tanh" is not Keras' tanh.

@@ -14,15 +14,14 @@ from edgeinfer.spec import SPEC_KEY, Spec, StatePair
 from . import finish
 from .differences import Differences
 from .errors import ExportError
+from .form import Form, convert_in_form
 from .goldens import keras_reference, make_goldens
-from .layers import Recorder
-from .lowering import convert
+from .load import check_file, load_keras
 from .metadata import choose_mode, read_recipe, versions
-from .quiet import import_keras, without_noise
-from .rebuild import check_file, fixed_length, is_stateful, load_keras, rebuild
-from .samples import Input, describe_inputs
-from .streamable import Streaming, analyse, input_name
-from .supported import check_model
+from .quiet import import_keras
+from .rebuild import fixed_length, is_stateful
+from .signature import give, stateless
+from .supported import check_kind, check_model
 from .verify import verify as verify_file
 
 DEFAULT_OPSET = 17
@@ -30,7 +29,6 @@ DEFAULT_ATOL = 1e-5
 # From the first opset whose Squeeze, Unsqueeze and ReduceSum take axes as an input to the last of tf2onnx.
 OPSETS = range(13, 19)
 
-Form = Literal["stream", "sequence"]
 Mode = Literal["stream", "window"]
 
 
@@ -62,11 +60,16 @@ def to_onnx(
     verify: bool = True,
     atol: float = DEFAULT_ATOL,
     spec: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    input_signature: Any = None,
+    custom_objects: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Exported:
     """Write a Keras model as one ONNX file whose recurrent layers are one LSTM, GRU or RNN node each.
 
-    ``model`` is a live Keras model or the path of a .keras file. ``form="stream"`` has every state as a graph
+    ``model`` is a live Keras model or the path of a .keras or .h5 file, read in Keras' safe mode, where
+    ``custom_objects`` are the classes and functions of its own, by name. A subclassed model is exported with the
+    shapes that it was built with, or with ``input_signature``: the arguments of ``call``, each a keras.InputSpec, a
+    tf.TensorSpec or an array, where None is a free dimension. ``form="stream"`` has every state as a graph
     input and output, ``"sequence"`` starts each call from zero; by default a model streams where it can.
     ``mode`` and ``window`` go into the metadata; by default they come from ``spec`` (a recipe's .json or its
     content; for a path, NAME.json beside it), else from the model. ``progress`` is called with a line before
@@ -88,55 +91,62 @@ def to_onnx(
     import_keras()
     if source is not None:
         say(f"reading {source}")
-        model = load_keras(source)
-    check_model(model)
-    streaming = analyse(model)
-    chosen = _choose_form(form, model, streaming)
-    length = fixed_length(model, streaming)
-    chosen_mode, chosen_window = choose_mode(
-        mode,
-        window,
-        recipe,
-        length=length,
-        stateful=is_stateful(model),
-        stops=streaming.stops,
-        streams=chosen == "stream",
-    )
-    say("computing goldens with Keras")
-    with without_noise():
-        free = rebuild(model, streaming)
-    input_names = _input_names(free)
-    names = input_names, _output_names(free, input_names)
-    inputs = describe_inputs(free, names[0], streaming.timed_inputs)
-    reference = keras_reference(free, *names)
-    size = chosen_window.length if chosen_window else None
-    goldens = make_goldens(reference, inputs, size)
-    say("converting")
-    proto, recorder = convert(free, *names, opset)
-    states = _finish(proto, recorder, free, inputs, names[1], streaming, wire=chosen == "stream")
-    full = recipe._replace(
-        name=recipe.name or (source.stem if source else str(model.name)),
-        mode=chosen_mode,  # type: ignore[arg-type]
-        window=chosen_window,
-        states=states,
-        goldens=goldens,
-        provenance=_provenance(recipe),
-    )
-    _label(proto, full, opset)
-    finish.check(proto)
-    data = proto.SerializeToString()
-    differences = None
-    if verify:
-        say("verifying: Keras, ONNX Runtime, edgeinfer native")
-        hidden = {
-            value.name: value.type.tensor_type.shape.dim[2].dim_value
-            for value in proto.graph.input
-            if value.name in {pair.input for pair in states}
-        }
-        differences = verify_file(data, reference, inputs, streaming.timed_outputs, states, hidden, size, atol)
+        model = load_keras(source, custom_objects)
+    check_kind(model)
+    stateful = is_stateful(model)
+    with stateless(model):
+        given = give(model, input_signature)
+        check_model(given.model)
+        converted = convert_in_form(given, form, opset, say)
+        if form is None and converted.form == "sequence" and stateful:
+            raise ExportError(
+                f"stateful=True carries state between calls, but the model cannot stream: {converted.streaming.stops}; "
+                "form sequence exports it starting from zero at each call",
+                argument="stateful",
+            )
+        chosen_mode, chosen_window = choose_mode(
+            mode,
+            window,
+            recipe,
+            length=fixed_length(given.model, converted.streaming),
+            fixed=converted.fixed_length,
+            stateful=stateful,
+            stops=converted.streaming.stops,
+            streams=converted.form == "stream",
+        )
+        say("computing goldens with Keras")
+        reference = keras_reference(converted.model, converted.input_names, converted.output_names)
+        size = chosen_window.length if chosen_window else None
+        goldens = make_goldens(reference, converted.inputs, size)
+        full = recipe._replace(
+            name=recipe.name or (source.stem if source else str(model.name)),
+            mode=chosen_mode,  # type: ignore[arg-type]
+            window=chosen_window,
+            states=converted.states,
+            goldens=goldens,
+            provenance=_provenance(recipe),
+        )
+        proto = converted.proto
+        _label(proto, full, opset)
+        finish.check(proto)
+        data = proto.SerializeToString()
+        differences = None
+        if verify:
+            say("verifying: Keras, ONNX Runtime, edgeinfer native")
+            timed = converted.streaming.timed_outputs
+            hidden = _hidden_sizes(proto, converted.states)
+            differences = verify_file(data, reference, converted.inputs, timed, converted.states, hidden, size, atol)
     write_atomically(target, data)
-    stops = streaming.stops if chosen == "sequence" else None
-    return Exported(target, chosen, full, stops, finish.node_counts(proto), len(data), differences)
+    stops = converted.streaming.stops if converted.form == "sequence" else None
+    return Exported(target, converted.form, full, stops, finish.node_counts(proto), len(data), differences)
+
+
+def _hidden_sizes(proto: Any, states: Sequence[StatePair]) -> dict[str, int]:
+    """The width of each state input."""
+    wanted = {pair.input for pair in states}
+    return {
+        value.name: value.type.tensor_type.shape.dim[2].dim_value for value in proto.graph.input if value.name in wanted
+    }
 
 
 def _check_arguments(form: str | None, mode: str | None, window: int | None, opset: int) -> None:
@@ -158,67 +168,6 @@ def check_target(target: Path, source: Path | None) -> None:
         raise ExportError(f"{target}: expected the path of a file to write, got a folder")
     if source is not None and source.exists() and target.exists() and target.samefile(source):
         raise ExportError(f"{target}: the model itself; give the ONNX file another name")
-
-
-def _choose_form(form: Form | None, model: Any, streaming: Streaming) -> Form:
-    if form == "stream" and streaming.stops is not None:
-        raise ExportError(f"form stream is not possible: {streaming.stops}; use form sequence")
-    if form is None and streaming.stops is not None and is_stateful(model):
-        raise ExportError(
-            f"stateful=True carries state between calls, but the model cannot stream: {streaming.stops}; "
-            "form sequence exports it starting from zero at each call",
-            argument="stateful",
-        )
-    return form or ("stream" if streaming.stops is None else "sequence")
-
-
-def _input_names(model: Any) -> list[str]:
-    return ["x"] if len(model.inputs) == 1 else [input_name(tensor) for tensor in model.inputs]
-
-
-def _output_names(model: Any, taken: Sequence[str]) -> list[str]:
-    names: list[str] = []
-    for wanted in ["y"] if len(model.outputs) == 1 else model.output_names:
-        name, i = wanted, 1
-        while name in names or name in taken:
-            name, i = f"{wanted}_{i}", i + 1
-        names.append(name)
-    return names
-
-
-def _finish(
-    proto: Any,
-    recorder: Recorder,
-    model: Any,
-    inputs: Sequence[Input],
-    output_names: Sequence[str],
-    streaming: Streaming,
-    wire: bool,
-) -> tuple[StatePair, ...]:
-    layers = [layer.name for layer in model._flatten_layers()]
-    finish.refuse_what_is_not_onnx(proto, layers)
-    states = finish.wire_states(proto, recorder) if wire else ()
-    finish.tidy(proto, layers)
-    one = len(inputs) == 1
-    input_ends = [
-        finish.End(
-            item.name,
-            (
-                "batch",
-                *(
-                    size if size is not None else "time" if item.timed and (one or wire) else f"{item.name}_{axis}"
-                    for axis, size in enumerate(item.shape[1:], start=1)
-                ),
-            ),
-        )
-        for item in inputs
-    ]
-    output_ends = []
-    for tensor, name, timed in zip(model.outputs, output_names, streaming.timed_outputs, strict=True):
-        rest = ["time" if timed and axis == 1 else size for axis, size in enumerate(tensor.shape) if axis]
-        output_ends.append(finish.End(name, ("batch", *rest)))
-    finish.set_ends(proto, input_ends, output_ends)
-    return states
 
 
 def _provenance(recipe: Spec) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from edgeinfer.errors import EdgeInferError
 from . import quantize_command
 from .api import DEFAULT_ATOL, DEFAULT_OPSET, OPSETS, to_onnx
 from .errors import VerificationError
+from .load import find_custom_objects
 
 # Wrong usage exits 2, as argparse does.
 OK, FAILED, BAD_MODEL = 0, 1, 3
@@ -51,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
             verify=arguments.verify,
             atol=arguments.atol,
             spec=arguments.spec,
+            custom_objects=find_custom_objects(arguments.custom_objects),
             progress=_say,
         )
     except VerificationError as error:
@@ -99,7 +101,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Write a Keras model as one ONNX file, checked against Keras and ONNX Runtime.",
     )
-    parser.add_argument("model", type=Path, metavar="MODEL.keras", help="the model, as saved by model.save")
+    parser.add_argument(
+        "model", type=Path, metavar="MODEL.keras", help="the model, as saved by model.save (.keras or .h5)"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.onnx", help="the file to write")
     parser.add_argument("--spec", type=Path, metavar="FILE", help="the recipe's JSON (default: MODEL.json, if there)")
     parser.add_argument(
@@ -114,6 +118,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--atol", type=float, default=DEFAULT_ATOL, help="largest difference allowed (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--custom-objects",
+        action="append",
+        default=[],
+        metavar="MODULE:NAME",
+        help="a class or function of the model's own; its module is imported (may be repeated)",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--no-verify", dest="verify", action="store_false", help="write without comparing")

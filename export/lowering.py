@@ -66,7 +66,11 @@ def first_line(error: Exception) -> str:
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    return " ".join(lines[: 2 if lines[0].startswith("Exception encountered") else 1])
+    marks = [i for i, line in enumerate(lines[:-1]) if line.endswith("Error encountered:")]
+    if marks:
+        lines = lines[marks[-1] + 1 :]
+    said = " ".join(lines[: 2 if lines[0].startswith("Exception encountered") else 1])
+    return said.partition(" Full object config:")[0]
 
 
 def pack_inputs(model: Any, tensors: Sequence[Any]) -> Any:

@@ -62,14 +62,16 @@ def choose_mode(
     recipe: Spec,
     *,
     length: int | None,
+    fixed: bool,
     stateful: bool,
     stops: str | None,
     streams: bool,
 ) -> tuple[str | None, Window | None]:
     """The file's mode and window: as asked, else as the recipe says, else from the model.
 
-    ``length`` is the fixed length of the model as it was given, ``stops`` why it cannot stream, ``streams``
-    whether the file will have state inputs. Raises ExportError where the choice is not possible.
+    ``length`` is the fixed length of the model as it was given, ``fixed`` whether the file takes that one only,
+    ``stops`` why the model cannot stream, ``streams`` whether the file will have state inputs. Raises ExportError
+    where the choice is not possible.
     """
     mode = asked_mode or ("window" if asked_window is not None else None) or recipe.mode
     if mode is None:
@@ -86,8 +88,9 @@ def choose_mode(
     size = asked_window if asked_window is not None else window.length if window else length
     if size is None:
         raise ExportError("mode window needs the window's length (--window N): the model's input has none")
-    if stops is not None and length is not None and size != length:
-        raise ExportError(f"window {size} is not possible: the model takes exactly {length} steps, since {stops}")
+    if fixed and length is not None and size != length:
+        since = f", since {stops}" if stops is not None else ""
+        raise ExportError(f"window {size} is not possible: the model takes exactly {length} steps{since}")
     if window is None:
         return mode, Window(size)
     return mode, Window(size, window.start, window.pad_value, window.pad_side)

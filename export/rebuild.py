@@ -3,50 +3,17 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 from .errors import ExportError
 from .lowering import first_line, pack_inputs
-from .quiet import without_noise
-from .streamable import Streaming
+from .streamable import Streaming, input_name
 
 # The rebuilt model runs the same Keras code on the same weights; unrolled layers only sum in another order.
 SAME_ATOL = 1e-5
-
-
-def check_file(source: Path) -> None:
-    """Raise ExportError where the path is plainly not a .keras file. Needs no Keras."""
-    if not source.exists():
-        raise ExportError(f"{source}: no such file")
-    if source.is_dir():
-        raise ExportError(
-            f"{source}: a folder; a SavedModel holds no Keras layers any more: save the model as .keras "
-            '(model.save("model.keras")) where it was made'
-        )
-    with source.open("rb") as file:
-        magic = file.read(4)
-    if source.suffix != ".keras" or magic != b"PK\x03\x04":
-        raise ExportError(
-            f"{source}: not a .keras file: expected a zip archive of that suffix, it begins with {magic!r}; "
-            'open the model in Keras and save it with model.save("model.keras")'
-        )
-
-
-def load_keras(source: Path) -> Any:
-    """Read a .keras file in Keras' safe mode, without compiling. Raises ExportError where Keras cannot."""
-    import keras
-
-    try:
-        with without_noise():
-            return keras.saving.load_model(source, compile=False, safe_mode=True)
-    except Exception as error:
-        raise ExportError(
-            f"{source}: Keras {keras.__version__} cannot read it: {first_line(error)}; a model with classes of its own "
-            "is exported live, with edgeinfer_export.to_onnx(model, path)"
-        ) from error
 
 
 def fixed_length(model: Any, streaming: Streaming) -> int | None:
@@ -72,8 +39,6 @@ def rebuild(model: Any, streaming: Streaming) -> Any:
 
     The batch size becomes free, and the length too where the model can stream.
     """
-    import keras
-
     free_time = streaming.stops is None
     fixed = any(
         tensor.shape[0] is not None or (free_time and timed and tensor.shape[1] is not None)
@@ -82,29 +47,63 @@ def rebuild(model: Any, streaming: Streaming) -> Any:
     unrolled = any(layer.unroll for layer in recurrent_layers(model))
     if not fixed and not unrolled and not is_stateful(model):
         return model
-    config = copy.deepcopy(model.get_config())
-    _free(config, streaming.timed_names)
     try:
-        rebuilt = type(model).from_config(config, custom_objects=_custom_objects(model))
-        rebuilt.set_weights(model.get_weights())
-        for layer in rebuilt._flatten_layers():
-            if isinstance(layer, keras.layers.Normalization):
-                layer.finalize_state()  # it computes with copies of its weights
+        rebuilt = _from_config(model, streaming)
     except Exception as error:
-        raise ExportError(
-            f"the model cannot be built again with a free batch size and length: {first_line(error)}; build it with "
-            "keras.Input((None, features)), stateful=False and unroll=False, and load the weights into it"
-        ) from error
+        try:
+            rebuilt = _called_again(model, streaming)
+        except Exception:
+            raise ExportError(
+                f"the model cannot be built again with a free batch size and length: {first_line(error)}; build it "
+                "with keras.Input((None, features)), stateful=False and unroll=False, and load the weights into it"
+            ) from error
     _assert_same(model, rebuilt)
     return rebuilt
 
 
+def _from_config(model: Any, streaming: Streaming) -> Any:
+    """A model of its own, which leaves the first as it is."""
+    import keras
+
+    config = copy.deepcopy(model.get_config())
+    _free(config, streaming.timed_names)
+    rebuilt = type(model).from_config(config, custom_objects=_custom_objects(model))
+    rebuilt.set_weights(model.get_weights())
+    for layer in rebuilt._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with copies of its weights
+    return rebuilt
+
+
+def _called_again(model: Any, streaming: Streaming) -> Any:
+    """The same layers called on inputs of free length: for layers that have no configuration, as a Lambda."""
+    import keras
+
+    if any(layer.unroll or layer.stateful for layer in recurrent_layers(model)):
+        raise ValueError("unrolled and stateful layers are not called again as they are")
+    inputs = [
+        keras.Input(
+            batch_shape=(None, None if timed else tensor.shape[1], *tensor.shape[2:])
+            if len(tensor.shape) > 1
+            else (None,),
+            dtype=tensor.dtype,
+            name=input_name(tensor),
+        )
+        for tensor, timed in zip(model.inputs, streaming.timed_inputs, strict=True)
+    ]
+    return keras.Model(inputs, model.call(pack_inputs(model, inputs), training=False), name=model.name)
+
+
 def _custom_objects(model: Any) -> dict[str, Any]:
-    return {
-        type(layer).__name__: type(layer)
-        for layer in model._flatten_layers()
-        if not type(layer).__module__.startswith("keras.")
-    }
+    """The classes of the model's layers, and the functions that they hold, that are not Keras' own."""
+    found: dict[str, Any] = {}
+    for layer in model._flatten_layers():
+        held = [value for value in vars(layer).values() if isinstance(value, FunctionType)]
+        items: list[Any] = [type(layer), *held]
+        for item in items:
+            if not str(item.__module__).startswith("keras."):
+                found[item.__name__] = item
+    return found
 
 
 def _free(config: Any, timed_names: frozenset[str]) -> None:

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from .streamable import embeddings_fed_by
-
 Feeds = dict[str, np.ndarray]
 _ANY_LENGTH = 6
 _PAD_SHARE = 4
@@ -30,11 +28,13 @@ class Input:
     timed: bool
 
 
-def describe_inputs(model: Any, names: Sequence[str], timed: Sequence[bool]) -> tuple[Input, ...]:
-    """The inputs of a Keras model under the names that the file gives them."""
+def describe_inputs(
+    model: Any, names: Sequence[str], timed: Sequence[bool], embeddings: Sequence[Sequence[Any]]
+) -> tuple[Input, ...]:
+    """The inputs of a Keras model under the names that the file gives them; the Embedding layers that read each."""
     result = []
-    for tensor, name, has_time in zip(model.inputs, names, timed, strict=True):
-        sizes = [layer.input_dim for layer in embeddings_fed_by(model, tensor)]
+    for tensor, name, has_time, fed in zip(model.inputs, names, timed, embeddings, strict=True):
+        sizes = [layer.input_dim for layer in fed]
         tokens = min(sizes) if sizes else None
         result.append(Input(name, np.dtype(tensor.dtype), tuple(tensor.shape), tokens, has_time))
     return tuple(result)

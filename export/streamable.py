@@ -1,12 +1,13 @@
-"""Whether a model can run one time step at a time, and if not, which layer stops it.
+"""Whether a model can run one time step at a time, and if not, which layer stops it, as far as Keras' graph tells.
 
 The walk follows every tensor of the Functional graph from the inputs on and says what its second axis is: the
 time of the input (``timed``), or nothing that has to do with time (``ended``: computed from the end of the
-sequence).
+sequence). What it does not know is left to the runtime, which follows time through the converted graph.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -23,6 +24,13 @@ _ALONG_FEATURES = {
     "UnitNormalization",
 }
 _MERGES = {"Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"}
+# These need other steps than the present one, whatever their arguments are.
+_ACROSS_STEPS = (
+    "AdditiveAttention", "Attention", "AveragePooling1D", "Cropping1D", "Flatten", "GlobalAveragePooling1D",
+    "GlobalMaxPooling1D", "GroupQueryAttention", "MaxPooling1D", "MultiHeadAttention", "Permute", "RepeatVector",
+    "UpSampling1D", "ZeroPadding1D",
+)  # fmt: skip
+_CONVOLUTIONS = ("Conv1D", "Conv1DTranspose", "DepthwiseConv1D", "SeparableConv1D")
 _PER_STEP_OPERATIONS = {
     "Absolute", "Add", "Cast", "Divide", "Elu", "Exp", "LeakyRelu", "Log", "Maximum", "Minimum", "Multiply",
     "Negative", "Relu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Square", "Subtract", "Tanh", "TrueDivide",
@@ -42,22 +50,24 @@ class Streaming:
 
     ``timed_inputs`` and ``timed_outputs`` say for each end whether its second axis is time; ``stops`` is None
     where the model can stream, else one sentence naming the layer. ``timed_names`` are the input layers (and
-    models with one input) whose length is that time, in nested models too.
+    models with one input) whose length is that time, in nested models too. ``doubtful``: ``stops`` says what the
+    walk does not know, and the converted graph may tell better.
     """
 
     timed_inputs: tuple[bool, ...]
     timed_outputs: tuple[bool, ...]
     stops: str | None
     timed_names: frozenset[str] = frozenset()
+    doubtful: bool = False
 
 
 class _StopsHereError(Exception):
     """Says why the walk ends."""
 
 
-def analyse(model: Any) -> Streaming:
-    """Walk a Sequential or Functional model."""
-    timed = tuple(_is_sequence(model, tensor) for tensor in model.inputs)
+def analyse(model: Any, embeddings: Sequence[Sequence[Any]]) -> Streaming:
+    """Walk a Sequential or Functional model; ``embeddings`` are those that look up each of its inputs."""
+    timed = tuple(_is_sequence(tensor, fed) for tensor, fed in zip(model.inputs, embeddings, strict=True))
     still = tuple(False for _ in model.outputs)
     if not any(timed):
         return Streaming(timed, still, "no input has a time axis: expected [batch, time, features] or token ids")
@@ -68,10 +78,15 @@ def analyse(model: Any) -> Streaming:
     try:
         axes = walk.function(model, [Axis.TIMED] * len(timed))
     except _StopsHereError as stop:
-        return Streaming(timed, still, str(stop))
+        # Behind what the walk does not know, axes are only assumed.
+        names = frozenset(walk.timed_names)
+        return Streaming(timed, still, walk.doubt or str(stop), names, doubtful=walk.doubt is not None)
+    names = frozenset(walk.timed_names)
+    if walk.doubt is not None:
+        return Streaming(timed, still, walk.doubt, names, doubtful=True)
     if not walk.recurrent:
         return Streaming(timed, still, "the model has no recurrent layer, so there is no state to carry")
-    return Streaming(timed, tuple(axis is Axis.TIMED for axis in axes), None, frozenset(walk.timed_names))
+    return Streaming(timed, tuple(axis is Axis.TIMED for axis in axes), None, names)
 
 
 def input_name(tensor: Any) -> str:
@@ -79,8 +94,9 @@ def input_name(tensor: Any) -> str:
     return str(tensor._keras_history.operation.name)
 
 
-def _is_sequence(model: Any, tensor: Any) -> bool:
-    return len(tensor.shape) == 3 or (len(tensor.shape) == 2 and bool(embeddings_fed_by(model, tensor)))
+def _is_sequence(tensor: Any, embeddings: Sequence[Any]) -> bool:
+    """[batch, time, features], token ids, or one value a step where the length is free."""
+    return len(tensor.shape) == 3 or (len(tensor.shape) == 2 and (bool(embeddings) or tensor.shape[1] is None))
 
 
 def embeddings_fed_by(model: Any, tensor: Any) -> list[Any]:
@@ -116,6 +132,7 @@ def _nodes(model: Any) -> list[Any]:
 class _Walk:
     def __init__(self) -> None:
         self.recurrent = False
+        self.doubt: str | None = None
         self.timed_names: set[str] = set()
 
     def function(self, model: Any, inputs: list[Axis]) -> list[Axis]:
@@ -147,7 +164,10 @@ class _Walk:
         if not all(axis is Axis.TIMED for axis in arguments):
             raise _StopsHereError(f"{label} puts a value of the whole sequence beside values of each step")
         if not _is_per_step(node):
-            raise _StopsHereError(f"{label} does not work one time step at a time")
+            stop = f"{label} does not work one time step at a time"
+            if _is_across_steps(layer):
+                raise _StopsHereError(stop)
+            self.doubt = self.doubt or stop
         return [Axis.TIMED] * len(node.outputs)
 
     def recurrent_call(self, node: Any, arguments: list[Axis], label: str) -> list[Axis]:
@@ -161,6 +181,13 @@ class _Walk:
         self.recurrent = True
         output = Axis.TIMED if layer.return_sequences else Axis.ENDED
         return [output] + [Axis.ENDED] * (len(node.outputs) - 1)
+
+
+def _is_across_steps(layer: Any) -> bool:
+    kind = type(layer).__name__
+    if not type(layer).__module__.startswith("keras."):
+        return False
+    return kind in _ACROSS_STEPS or (kind in _CONVOLUTIONS and tuple(layer.kernel_size) != (1,))
 
 
 def _is_per_step(node: Any) -> bool:

@@ -19,20 +19,21 @@ _RENAME = "name it with letters, digits, _, . and - only"
 _TEXT = ("TextVectorization", "StringLookup", "IntegerLookup", "Hashing")
 
 
-def check_model(model: Any) -> None:
-    """Raise ExportError for the first thing in the model that cannot be exported exactly.
-
-    ``model``: a live keras.Model.
-    """
+def check_kind(model: Any) -> None:
+    """Raise ExportError where this is no Keras model."""
     import keras
 
     if not isinstance(model, keras.Model):
         raise ExportError(f"expected a Keras model, got {type(model).__module__}.{type(model).__name__}")
-    if not isinstance(model, keras.Sequential) and not hasattr(model, "_nodes_by_depth"):
-        raise ExportError(
-            f"{type(model).__name__} is a subclassed model: its layers cannot be followed from input to "
-            "output; build it as a Functional model (keras.Model(inputs, outputs))"
-        )
+
+
+def check_model(model: Any) -> None:
+    """Raise ExportError for the first thing in the model that cannot be exported exactly.
+
+    ``model``: a Sequential or Functional model.
+    """
+    import keras
+
     if not model.built or not model.inputs:
         raise ExportError("the model has no input shape yet; add keras.Input(...) as its first layer, or call it once")
     for tensor in model.inputs:

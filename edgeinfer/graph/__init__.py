@@ -6,11 +6,11 @@ from __future__ import annotations
 from .bind import BoundGraph, BoundNode, bind
 from .fuse import fuse
 from .ir import Graph, Node, Small, Value, ValueInfo
-from .ops import LAST
+from .ops import LAST, NotCausalError
 from .ops.recurrent import LENGTHS
 from .prepare import Prepared, StepGraph, give, macs, node_bytes, node_macs, prepare
 from .states import State
-from .streamability import Streamability, window_axis
+from .streamability import Streamability, follow_time, window_axis
 
 __all__ = [
     "LAST",
@@ -19,6 +19,7 @@ __all__ = [
     "BoundNode",
     "Graph",
     "Node",
+    "NotCausalError",
     "Prepared",
     "Small",
     "State",
@@ -27,6 +28,7 @@ __all__ = [
     "Value",
     "ValueInfo",
     "bind",
+    "follow_time",
     "fuse",
     "give",
     "macs",

@@ -93,7 +93,7 @@ def _parameters(graph: Graph) -> int:
 
 
 def _step_graph(graph: Graph, state_inputs: dict[str, str], streamability: Streamability) -> StepGraph:
-    shapes = step_shapes(graph, streamability.time_axis, 1, streamability.input)
+    shapes = step_shapes(graph, {streamability.input: streamability.time_axis}, 1)
     explicit, states = make_states_explicit(graph, state_inputs, bind(graph, shapes))
     for state in states:
         shapes.setdefault(state.input, state.shape)

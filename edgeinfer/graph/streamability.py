@@ -71,7 +71,7 @@ def find_streamability(graph: Graph, state_inputs: Collection[str]) -> Streamabi
     reasons = []
     for axis in candidates:
         try:
-            return Streamability(True, "", info.name, axis, _follow(graph, info, axis))
+            return Streamability(True, "", info.name, axis, follow_time(graph, {info.name: axis}))
         except NotCausalError as error:
             reasons.append(str(error))
         except ModelLoadError as error:
@@ -79,13 +79,17 @@ def find_streamability(graph: Graph, state_inputs: Collection[str]) -> Streamabi
     return Streamability(False, reasons[0])
 
 
-def step_shapes(graph: Graph, time_axis: int, steps: int, data_input: str) -> dict[str, tuple[int, ...]]:
-    """Input shapes for a batch of 1 and the given number of time steps: every other dynamic dimension is 1."""
+def step_shapes(graph: Graph, axes: Mapping[str, int], steps: int) -> dict[str, tuple[int, ...]]:
+    """Input shapes for a batch of 1 and the given number of time steps, which the inputs in ``axes`` have at that axis.
+
+    Every other dynamic dimension is 1.
+    """
     shapes = {}
     for info in graph.inputs:
         shape = tuple(d if isinstance(d, int) else 1 for d in info.shape)
-        if info.name == data_input:
-            shape = (*shape[:time_axis], steps, *shape[time_axis + 1 :])
+        if info.name in axes:
+            time = axes[info.name]
+            shape = (*shape[:time], steps, *shape[time + 1 :])
         shapes[info.name] = shape
     return shapes
 
@@ -109,11 +113,15 @@ def window_axis(graph: Graph, info: ValueInfo) -> int:
     return 0 if time == lengths[0] != lengths[1] else 1
 
 
-def _follow(graph: Graph, info: ValueInfo, axis: int) -> dict[str, int]:
-    first, second = (bind(graph, step_shapes(graph, axis, probe, info.name), _UNBOUNDED) for probe in _PROBES)
+def follow_time(graph: Graph, axes: Mapping[str, int]) -> dict[str, int]:
+    """Where each output has its time axis (LAST: nowhere), given where the inputs have theirs.
+
+    Raises NotCausalError naming the node that needs other steps than the present one.
+    """
+    first, second = (bind(graph, step_shapes(graph, axes, probe), _UNBOUNDED) for probe in _PROBES)
     if [b.node for b in first.nodes] != [b.node for b in second.nodes]:
         raise NotCausalError("what it computes depends on the number of time steps")
-    times: dict[str, Time] = {info.name: axis}
+    times: dict[str, Time] = dict(axes)
     for bound in first.nodes:
         node = bound.node
         ins = [times.get(name) for name in node.inputs]

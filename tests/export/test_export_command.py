@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import warnings
@@ -114,43 +113,6 @@ def test_an_interruption_leaves_nothing_behind(
     assert run(saved, "-o", saved.with_suffix(".onnx")) == 1
     assert capsys.readouterr().err.endswith("export: interrupted; nothing was written\n")
     assert files(saved.parent) == {"rain.keras"}
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "text"),
-    [
-        ("none.keras", None, "none.keras: no such file"),
-        (
-            "text.keras",
-            b"hello",
-            "not a .keras file: expected a zip archive of that suffix, it begins with b'hell'",
-        ),
-        ("empty.keras", b"", "not a .keras file"),
-        ("model.h5", b"\x89HDF\r\n\x1a\n", "not a .keras file: .* save it with model.save"),
-        ("half.keras", b"PK\x03\x04" + bytes(40), "half.keras: Keras .* cannot read it"),
-    ],
-)
-def test_a_file_that_is_no_keras_model_exits_3_with_one_line(
-    keras: Any,
-    name: str,
-    content: bytes | None,
-    text: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    assert run(tmp_path / name, "-o", tmp_path / "m.onnx") == 3
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert re.search(text, last), last
-    assert "m.onnx" not in files(tmp_path)
-
-
-def test_a_saved_model_folder_is_refused_with_the_way_out(
-    keras: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(tmp_path, "-o", tmp_path / "m.onnx") == 3
-    assert "a SavedModel holds no Keras layers any more: save the model as .keras" in capsys.readouterr().err
 
 
 def test_a_refused_layer_exits_3_by_name(

@@ -70,7 +70,7 @@ def test_another_thread_runs_keras_own_layers_meanwhile(layers: Any, sequential:
 
 def test_a_free_model_is_exported_itself(layers: Any, sequential: Any) -> None:
     model = sequential((None, 2), layers.GRU(3), layers.Dense(1))
-    assert rebuild(model, analyse(model)) is model
+    assert rebuild(model, analyse(model, [[]])) is model
 
 
 def test_a_live_stateful_model_keeps_its_state_and_the_file_starts_from_zero(

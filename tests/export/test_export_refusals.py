@@ -113,11 +113,13 @@ def test_a_mask_passed_by_hand_is_refused(keras: Any, layers: Any, shuffled: Any
 
 
 def test_a_layer_that_fails_is_told_in_one_line(keras: Any, layers: Any, sequential: Any, tmp_path: Path) -> None:
+    import tensorflow as tf
+
     class Failing(keras.layers.Layer):  # type: ignore[name-defined, misc]
         ready = True
 
         def call(self, x: Any) -> Any:
-            if not self.ready:
+            if not self.ready and tf.executing_eagerly():
                 raise ValueError("out of order")
             return x
 
@@ -200,15 +202,6 @@ def test_an_operation_without_onnx_form_is_refused_by_the_layers_name(
     model = sequential((None, 3), layers.GRU(3), Factorial(name="factorial"))
     with pytest.raises(ExportError, match='layer "factorial": operation Lgamma has no ONNX form'):
         to_onnx(model, tmp_path / "m.onnx")
-
-
-def test_a_subclassed_model_is_refused(keras: Any, tmp_path: Path) -> None:
-    class Own(keras.Model):  # type: ignore[name-defined, misc]
-        def call(self, x: Any) -> Any:
-            return x
-
-    with pytest.raises(ExportError, match=r"Own is a subclassed model: .* build it as a Functional model"):
-        to_onnx(Own(), tmp_path / "m.onnx")
 
 
 def test_a_model_without_input_shape_is_refused(keras: Any, layers: Any, tmp_path: Path) -> None:

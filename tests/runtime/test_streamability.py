@@ -301,6 +301,22 @@ def test_picking_the_last_step_streams(index: np.ndarray) -> None:
         np.testing.assert_array_equal(ys[length - 1], model(xs[None, :length])[0])
 
 
+@pytest.mark.parametrize("start", [-1, [2**31, -1]])
+def test_cutting_the_last_step_off_streams(start: int | list[int]) -> None:
+    """As h[:, -1] is written: a slice of one step, then the axis squeezed."""
+    backwards = isinstance(start, list)
+    first, steps = (start[0], ints(-1)) if isinstance(start, list) else (start, ints(1))
+    end = -2 if backwards else 2**31
+    cut = node("Slice", ["s2", "first", "end", "one", "steps"], ["l"])
+    nodes = [*cell(), BACK[0], node("Transpose", ["s"], ["s2"], perm=[1, 0, 2]), cut]
+    nodes.append(node("Squeeze", ["l", "one"], ["y"]))
+    model = model_of(*nodes, **W, one=ints(1), first=ints(first), end=ints(end), steps=steps, y=[B, 4])
+    xs = draw(5, 3)
+    ys = model.stream(mode="stream").run(xs)
+    for length in (1, 3, 5):
+        np.testing.assert_array_equal(ys[length - 1], model(xs[None, :length])[0])
+
+
 def test_a_time_major_model_streams() -> None:
     nodes = [
         node("GRU", ["x", "W", "R", "B", "", "h0"], ["g", "h1"], "gru", hidden_size=4),

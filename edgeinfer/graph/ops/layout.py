@@ -244,6 +244,8 @@ def _slice_time(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[Tim
     picked = range(x.shape[time])[_slices(node, x, ins)[time]]
     if len(picked) == x.shape[time] and picked.step == 1:
         return [time]
+    if list(picked[:2]) == [x.shape[time] - 1]:
+        return [LAST]
     raise NotCausalError("it cuts the time axis")
 
 
