@@ -74,6 +74,8 @@ def bind(graph: Graph, shapes: Mapping[str, tuple[int, ...]], limits: Limits | N
         for out in outs:
             limits.check("rank", len(out.shape), node.where)
             limits.check("tensor_bytes", out.nbytes, node.where)
+        if op.scratch is not None:
+            limits.check("tensor_bytes", op.scratch(node, ins), f"{node.where}: while it runs")
         if any(out.data is None for out in outs) and all(v is None or v.data is not None for v in ins):
             outs = _fold(node, op, [_widened(graph, name, values.get(name)) for name in node.inputs], outs, budget)
         values.update((name, out) for name, out in zip(node.outputs, outs, strict=False) if name)
@@ -117,7 +119,7 @@ def _widened(graph: Graph, name: str, value: Value | None) -> Value | None:
 
 def _fold(node: Node, op: Op, ins: list[Value | None], outs: list[Value], budget: _Budget) -> list[Value]:
     if not op.view:
-        budget.take(node, sum(out.nbytes for out in outs))
+        budget.take(node, sum(out.nbytes for out in outs) + (op.scratch(node, ins) if op.scratch else 0))
     try:
         with np.errstate(all="ignore"):
             arrays = op.twin(node.attributes, *(None if v is None else v.data for v in ins))

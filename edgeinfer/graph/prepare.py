@@ -119,7 +119,7 @@ def _one_step(shape: tuple[int, ...], time: int) -> tuple[int, ...]:
 
 
 def macs(bound: BoundGraph) -> int:
-    """Multiply-accumulate operations of one run: recurrent nodes and matrix products."""
+    """Multiply-accumulate operations of one run: recurrent nodes, matrix products and convolutions."""
     return sum(node_macs(bound, item) for item in bound.nodes)
 
 
@@ -133,6 +133,10 @@ def node_macs(bound: BoundGraph, item: BoundNode) -> int:
     if node.op_type in ("MatMul", "Gemm", "edgeinfer.Dense"):
         inner = bound.values[node.inputs[1]].shape[0 if not node.attributes.get("transB") else 1]
         return math.prod(bound.values[node.outputs[0]].shape) * inner
+    if node.op_type in ("Conv", "ConvTranspose"):
+        # each output element (transposed: each input element) meets the kernel over the channels of its group
+        met = node.outputs[0] if node.op_type == "Conv" else node.inputs[0]
+        return math.prod(bound.values[met].shape) * math.prod(bound.values[node.inputs[1]].shape[1:])
     return 0
 
 

@@ -62,10 +62,13 @@ def one_node(
     dynamic: bool = False,
     outputs: int = 1,
     inputs: Sequence[str] | None = None,
-    out_dtype: type | np.dtype = np.float32,
+    out_dtype: type | np.dtype | tuple[type, ...] = np.float32,
     **attributes: Any,
 ) -> bytes:
-    """A file of one node ``op``; the named inputs are initializers, the others graph inputs."""
+    """A file of one node ``op``; the named inputs are initializers, the others graph inputs.
+
+    ``out_dtype`` is one for all outputs, or one for each.
+    """
     names = list(arrays) if inputs is None else list(inputs)
     given = [
         value(name, [None] * array.ndim if dynamic else array.shape, array.dtype)
@@ -73,10 +76,11 @@ def one_node(
         if name not in constant
     ]
     ys = [f"y{i}" for i in range(outputs)]
+    dtypes = out_dtype if isinstance(out_dtype, tuple) else (out_dtype,) * outputs
     return build(
         [node(op, names, ys, name="n", **attributes)],
         given,
-        [value(y, None, out_dtype) for y in ys],
+        [value(y, None, dtype) for y, dtype in zip(ys, dtypes, strict=True)],
         {name: arrays[name] for name in constant},
         opset=opset,
     )

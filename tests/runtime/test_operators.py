@@ -7,7 +7,8 @@ import functools
 import numpy as np
 import pytest
 from graphs import ask_onnxruntime, one_node
-from op_cases import CASES, Case
+from op_cases import Case
+from op_cases_off_path import CASES
 
 import edgeinfer
 from edgeinfer.graph.ops import REGISTRY

@@ -9,7 +9,7 @@ import numpy as np
 from ...kernels.twins.elementwise import TWINS
 from ...onnx_file import DTYPES
 from ..ir import Node, Value
-from .registry import REQUIRED, UNLIMITED, Ins, Op, axis_in, broadcast, need, numeric, pointwise, same_dtype
+from .registry import REQUIRED, UNLIMITED, Ins, Op, axis_in, broadcast, float_only, need, numeric, pointwise, same_dtype
 
 _BOOL = np.dtype(np.bool_)
 
@@ -25,6 +25,44 @@ def _float_only(node: Node, ins: Ins) -> list[Value]:
     if x.dtype.kind != "f":
         raise node.malformed(f"expected a float tensor, got {x.dtype.name}")
     return [Value(x.dtype, x.shape)]
+
+
+def _test(node: Node, ins: Ins) -> list[Value]:
+    x = need(ins[0])
+    float_only(node, [x])
+    return [Value(_BOOL, x.shape)]
+
+
+def _bitwise(node: Node, ins: Ins) -> list[Value]:
+    values = [need(v) for v in ins]
+    for value in values:
+        if value.dtype.kind not in "iu":
+            raise node.malformed(f"expected integers, got {value.dtype.name}")
+    return [Value(same_dtype(node, values), broadcast(node, values))]
+
+
+def _float_arithmetic(node: Node, ins: Ins) -> list[Value]:
+    values = [need(v) for v in ins]
+    return [Value(float_only(node, values), broadcast(node, values))]
+
+
+def _modulo(node: Node, ins: Ins) -> list[Value]:
+    if need(ins[0]).dtype.kind == "f" and not node.attributes["fmod"]:
+        raise node.malformed("floats need fmod=1")
+    return _arithmetic(node, ins)
+
+
+def _prelu(node: Node, ins: Ins) -> list[Value]:
+    x, slope = need(ins[0]), need(ins[1])
+    if broadcast(node, [x, slope]) != x.shape:
+        raise node.malformed(f"slope: {list(slope.shape)} does not broadcast to {list(x.shape)}")
+    return [Value(same_dtype(node, [x, slope]), x.shape)]
+
+
+def _celu_attributes(node: Node, opset: int) -> dict[str, Any]:
+    if not node.attributes["alpha"]:
+        raise node.malformed("alpha is 0")
+    return dict(node.attributes)
 
 
 def _logical(node: Node, ins: Ins) -> list[Value]:
@@ -114,6 +152,17 @@ OPS: dict[str, Op] = {
             *("Sigmoid", "Softplus", "Softsign", "Sqrt", "Tanh"),
         )
     },
+    **{
+        name: _op(name, 1, _float_only)
+        for name in (
+            *("Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh"),
+            *("HardSwish", "Mish"),
+        )
+    },
+    "Celu": Op((1, 1), _float_only, TWINS["Celu"], pointwise, attributes={"alpha": 1.0}, resolve=_celu_attributes),
+    "PRelu": _op("PRelu", 2, _prelu),
+    "IsNaN": _op("IsNaN", 1, _test),
+    "IsInf": _op("IsInf", 1, _test, detect_negative=1, detect_positive=1),
     "Not": _op("Not", 1, _logical),
     "Relu": _op("Relu", 1, _number),
     "Elu": _op("Elu", 1, _float_only, alpha=1.0),
@@ -123,7 +172,11 @@ OPS: dict[str, Op] = {
     "Selu": _op("Selu", 1, _float_only, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875),
     "ThresholdedRelu": _op("ThresholdedRelu", 1, _float_only, alpha=1.0),
     **{name: _op(name, 2, _arithmetic) for name in ("Add", "Sub", "Mul", "Div")},
-    **{name: _op(name, 2, _logical) for name in ("And", "Or")},
+    **{name: _op(name, 2, _logical) for name in ("And", "Or", "Xor")},
+    **{name: _op(name, 2, _bitwise) for name in ("BitwiseAnd", "BitwiseOr", "BitwiseXor")},
+    "BitwiseNot": _op("BitwiseNot", 1, _bitwise),
+    "Mod": _op("Mod", 2, _modulo, fmod=0),
+    "Mean": Op((1, UNLIMITED), _float_arithmetic, TWINS["Mean"], pointwise),
     "Pow": _op("Pow", 2, _power),
     **{name: _op(name, 2, _compare) for name in ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")},
     **{name: Op((1, UNLIMITED), _arithmetic, TWINS[name], pointwise) for name in ("Max", "Min", "Sum")},

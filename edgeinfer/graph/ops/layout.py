@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ...kernels.twins.layout import TWINS, reshaped, slices, split_sizes
+from ...kernels.twins.layout import TWINS, pad_pairs, reshaped, slices, split_sizes
+from ...onnx_file import DTYPES
 from ..ir import Node, Value
 from .registry import (
     LAST,
@@ -23,6 +24,7 @@ from .registry import (
     constant,
     integers,
     need,
+    outside,
     pointwise,
     same_bytes,
     same_dtype,
@@ -30,6 +32,7 @@ from .registry import (
 )
 
 _INT64 = np.dtype(np.int64)
+_LARGEST = (1 << 31) - 1
 
 
 def _identity(node: Node, ins: Ins) -> list[Value]:
@@ -303,6 +306,65 @@ def _range(node: Node, ins: Ins) -> list[Value]:
     return [Value(given[0].dtype, (max(0, math.ceil((limit - start) / delta)),))]
 
 
+def _pad(node: Node, ins: Ins) -> list[Value]:
+    x = need(ins[0])
+    value = ins[2] if len(ins) > 2 else None
+    if value is not None and (value.dtype != x.dtype or math.prod(value.shape) != 1):
+        raise node.malformed(f"expected one {x.dtype.name} as value, got {value.dtype.name} {list(value.shape)}")
+    shape = []
+    for d, (before, after) in zip(x.shape, _pad_pairs(node, ins), strict=True):
+        left = d + min(before, 0) + min(after, 0)
+        most = {"constant": math.inf, "reflect": left - 1, "edge": math.inf if left else 0, "wrap": left}
+        if left < 0 or max(before, after) > max(0, most[node.attributes["mode"]]):
+            raise node.malformed(f"pads {before} and {after} for {d} elements, mode {node.attributes['mode']}")
+        shape.append(d + before + after)
+    return [Value(x.dtype, tuple(shape))]
+
+
+def _pad_pairs(node: Node, ins: Ins) -> list[tuple[int, int]]:
+    rank = len(need(ins[0]).shape)
+    pads = integers(node, ins[1], "pads")
+    axes = integers(node, ins[3], "axes") if len(ins) > 3 else None
+    if axes is not None:
+        chosen = [axis_in(node, int(a), rank, "axes") for a in axes]
+        if len(set(chosen)) != len(chosen):
+            raise node.malformed(f"axes {axes.tolist()} repeat")
+    wanted = 2 * (rank if axes is None else axes.size)
+    if pads.size != wanted:
+        raise node.malformed(f"expected {wanted} pads, got {pads.size}")
+    return pad_pairs(rank, pads, axes)
+
+
+def _pad_attributes(node: Node, opset: int) -> dict[str, Any]:
+    modes = ("constant", "reflect", "edge", "wrap")
+    if node.attributes["mode"] not in modes:
+        raise node.malformed(f"mode: expected one of {', '.join(modes)}, got {node.attributes['mode']!r}")
+    return dict(node.attributes)
+
+
+def _pad_time(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[Time]) -> list[Time]:
+    if any(t is not None for t in times[1:]):
+        raise NotCausalError("its value changes with time")
+    padded = {axis for axis, pair in enumerate(_pad_pairs(node, ins)) if pair != (0, 0)}
+    return [outside(padded, "it pads the time axis", times[0])]
+
+
+def _eye_like(node: Node, ins: Ins) -> list[Value]:
+    x = need(ins[0])
+    if len(x.shape) != 2:
+        raise node.malformed(f"expected a matrix, got {list(x.shape)}")
+    if not -_LARGEST <= node.attributes["k"] <= _LARGEST:
+        raise node.malformed(f"k: {node.attributes['k']} is out of range")
+    return [Value(node.attributes["dtype"] or x.dtype, x.shape)]
+
+
+def _eye_like_attributes(node: Node, opset: int) -> dict[str, Any]:
+    dtype = node.attributes["dtype"]
+    if dtype is not None and dtype not in DTYPES:
+        raise node.unsupported(f"element type {dtype} is not implemented", "dtype")
+    return {"k": node.attributes["k"], "dtype": None if dtype is None else DTYPES[dtype]}
+
+
 OPS: dict[str, Op] = {
     "Identity": Op((1, 1), _identity, TWINS["Identity"], pointwise, view=True),
     "Dropout": Op(
@@ -357,4 +419,13 @@ OPS: dict[str, Op] = {
         resolve=_constant_of_shape_attributes,
     ),
     "Range": Op((3, 3), _range, TWINS["Range"], timeless),
+    "Pad": Op((2, 4), _pad, TWINS["Pad"], _pad_time, attributes={"mode": "constant"}, resolve=_pad_attributes),
+    "EyeLike": Op(
+        (1, 1),
+        _eye_like,
+        TWINS["EyeLike"],
+        timeless,
+        attributes={"dtype": None, "k": 0},
+        resolve=_eye_like_attributes,
+    ),
 }

@@ -1,15 +1,18 @@
-"""Matrix products, softmax and reductions."""
+"""Matrix products, sums of products and softmax."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from ...kernels.twins.linear import TWINS, reduced_axes
+from ...kernels.twins.linear import TWINS
 from ..ir import Node, Value
 from .registry import (
     LAST,
+    REQUIRED,
+    UNLIMITED,
     Ins,
     NotCausalError,
     Op,
@@ -17,7 +20,6 @@ from .registry import (
     axis_in,
     broadcast,
     combine,
-    integers,
     need,
     numeric,
     same_dtype,
@@ -75,6 +77,76 @@ def _gemm(node: Node, ins: Ins) -> list[Value]:
     return [Value(dtype, (rows, columns))]
 
 
+def _einsum_attributes(node: Node, opset: int) -> dict[str, Any]:
+    """The labels of each input and of the output; "..." is one label."""
+    equation = node.attributes["equation"].replace(" ", "")
+    left, arrow, right = equation.partition("->")
+    terms = left.split(",")
+    named = [term.replace("...", "", 1) for term in [*terms, right]]
+    if not all(c.isascii() and c.isalpha() for term in named for c in term):
+        raise node.malformed(f"{equation!r} is not an equation of letters, commas and an ellipsis")
+    if not arrow:
+        counts = Counter("".join(named[:-1]))
+        right = "..." * ("..." in left) + "".join(sorted(label for label, count in counts.items() if count == 1))
+    elif len(set(named[-1])) < len(named[-1]) or not set(named[-1]) <= set("".join(named[:-1])):
+        raise node.malformed(f"{equation!r}: the output needs labels of the inputs, each once")
+    if "..." in left and "..." not in right:
+        raise node.unsupported("an ellipsis that is summed over is not implemented", "equation")
+    if len(terms) != len(node.inputs):
+        raise node.malformed(f"{equation!r} has {len(terms)} inputs, the node {len(node.inputs)}")
+    if len(terms) > 2:
+        raise node.unsupported("more than two inputs are not implemented", "equation")
+    return {"equation": f"{left}->{right}", "terms": tuple(terms), "output": right}
+
+
+def _einsum(node: Node, ins: Ins) -> list[Value]:
+    values = [need(v) for v in ins]
+    dtype = same_dtype(node, values)
+    numeric(node, values[:1])
+    sizes: dict[str, int] = {}
+    ellipses = []
+    for value, labels in zip(values, _einsum_labels(node, ins), strict=True):
+        ellipses.append(Value(dtype, tuple(d for d, label in zip(value.shape, labels, strict=True) if len(label) > 1)))
+        for d, label in zip(value.shape, labels, strict=True):
+            if len(label) == 1 and sizes.setdefault(label, d) != d:
+                raise node.malformed(f"{label} is {sizes[label]} and {d}")
+    middle = broadcast(node, ellipses)
+    before, dots, after = node.attributes["output"].partition("...")
+    shape = (*(sizes[c] for c in before), *(middle if dots else ()), *(sizes[c] for c in after))
+    return [Value(dtype, shape)]
+
+
+def _einsum_labels(node: Node, ins: Ins) -> list[list[str]]:
+    """One label per axis of each input; the axes of an ellipsis are "...1", "...2", counted from the last."""
+    found = []
+    for value, term in zip(ins, node.attributes["terms"], strict=True):
+        shape = need(value).shape
+        before, dots, after = term.partition("...")
+        free = len(shape) - len(before) - len(after)
+        if free < 0 or (free and not dots):
+            raise node.malformed(f"{term!r} for an input of shape {list(shape)}")
+        found.append([*before, *(f"...{i}" for i in range(free, 0, -1)), *after])
+    return found
+
+
+def _einsum_time(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[Time]) -> list[Time]:
+    labels = _einsum_labels(node, ins)
+    present = {LAST if t == LAST else labels[i][t] for i, t in enumerate(times) if t is not None}
+    if len(present) > 1:
+        raise NotCausalError("its inputs have the time on different axes")
+    label = present.pop()
+    if isinstance(label, int):
+        return [LAST]
+    if any(axes.count(label) > 1 for axes in labels):
+        raise NotCausalError("it picks steps from a diagonal")
+    before, _, after = node.attributes["output"].partition("...")
+    rank = len(outs[0].shape) - len(before) - len(after)
+    out = [*before, *(f"...{i}" for i in range(rank, 0, -1)), *after]
+    if label not in out:
+        raise NotCausalError("it sums over the time axis")
+    return [out.index(label)]
+
+
 def _softmax(node: Node, ins: Ins) -> list[Value]:
     x = need(ins[0])
     if x.dtype.kind != "f":
@@ -99,46 +171,6 @@ def _over_other_axis(node: Node, ins: Ins, outs: Sequence[Value], times: Sequenc
     return [time]
 
 
-def _reduce(node: Node, ins: Ins) -> list[Value]:
-    x = need(ins[0])
-    numeric(node, [x])
-    axes = _axes(node, ins)
-    if node.op_type in ("ReduceMax", "ReduceMean", "ReduceMin") and any(x.shape[i] == 0 for i in axes):
-        raise node.malformed(f"nothing to reduce in {list(x.shape)}")
-    if node.attributes["keepdims"]:
-        return [Value(x.dtype, tuple(1 if i in axes else d for i, d in enumerate(x.shape)))]
-    return [Value(x.dtype, tuple(d for i, d in enumerate(x.shape) if i not in axes))]
-
-
-def _axes(node: Node, ins: Ins) -> tuple[int, ...]:
-    x = need(ins[0])
-    given = integers(node, ins[1], "axes") if len(ins) > 1 else None
-    for axis in () if given is None else given:
-        axis_in(node, int(axis), len(x.shape), "axes")
-    return reduced_axes(node.attributes, len(x.shape), given)
-
-
-def _reduce_time(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[Time]) -> list[Time]:
-    time = times[0]
-    if time is None or time == LAST:
-        return [time]
-    axes = _axes(node, ins)
-    if time in axes:
-        raise NotCausalError("it reduces over the time axis")
-    return [time if node.attributes["keepdims"] else time - sum(a < time for a in axes)]
-
-
-def _reduction(name: str, since: int) -> Op:
-    return Op(
-        (1, 2),
-        _reduce,
-        TWINS[name],
-        _reduce_time,
-        attributes={"keepdims": 1, "noop_with_empty_axes": 0},
-        as_input={"axes": (1, since)},
-    )
-
-
 OPS: dict[str, Op] = {
     "MatMul": Op((2, 2), _matmul, TWINS["MatMul"], _product_time),
     "Gemm": Op(
@@ -147,6 +179,14 @@ OPS: dict[str, Op] = {
         TWINS["Gemm"],
         _product_time,
         attributes={"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0},
+    ),
+    "Einsum": Op(
+        (1, UNLIMITED),
+        _einsum,
+        TWINS["Einsum"],
+        _einsum_time,
+        attributes={"equation": REQUIRED},
+        resolve=_einsum_attributes,
     ),
     **{
         name: Op(
@@ -159,6 +199,4 @@ OPS: dict[str, Op] = {
         )
         for name in ("Softmax", "LogSoftmax")
     },
-    **{name: _reduction(name, 18) for name in ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd")},
-    "ReduceSum": _reduction("ReduceSum", 13),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,8 @@ class Op(NamedTuple):
     resolve: Callable[[Node, int], Mapping[str, Any]] | None = None
     # a view of its first input: the bytes stay as they are
     view: bool = False
+    # bytes that the twin takes for a while, where that is more than what it reads and writes
+    scratch: Callable[[Node, Ins], int] | None = None
 
 
 def normalize(node: Node, op: Op, opset: int, constants: dict[str, np.ndarray]) -> Node:
@@ -80,7 +82,9 @@ def normalize(node: Node, op: Op, opset: int, constants: dict[str, np.ndarray]) 
 # The types of the attributes that no default tells.
 _TYPES: dict[str, type] = {
     "axis": int,
+    "dtype": int,
     "end": int,
+    "equation": str,
     "hidden_size": int,
     "num_outputs": int,
     "to": int,
@@ -166,6 +170,21 @@ def pointwise(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[Time]
         t if t is None or t == LAST or v is None else t + rank - len(v.shape) for t, v in zip(times, ins, strict=True)
     ]
     return [combine(moved)] * len(outs)
+
+
+def float_only(node: Node, values: Sequence[Value]) -> np.dtype:
+    """The common dtype, a float. Raises ModelFormatError otherwise."""
+    for value in values:
+        if value.dtype.kind != "f":
+            raise node.malformed(f"expected a float tensor, got {value.dtype.name}")
+    return same_dtype(node, values)
+
+
+def outside(axes: Collection[int], reason: str, time: Time) -> Time:
+    """The time axis, which must not be one of these. Raises NotCausalError with the reason."""
+    if time is not None and time != LAST and time in axes:
+        raise NotCausalError(reason)
+    return time
 
 
 def timeless(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[Time]) -> list[Time]:

@@ -118,6 +118,37 @@ def dequantize(
     return ((wide.astype(np.float32) * scale.astype(np.float32)).reshape(x.shape),)
 
 
+def modulo(attributes: Attributes, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The remainder with the sign of b, or of a with fmod, as in C."""
+    return (np.asarray((np.fmod if attributes["fmod"] else np.mod)(a, b)),)
+
+
+def is_inf(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    negative, positive = bool(attributes["detect_negative"]), bool(attributes["detect_positive"])
+    return (np.asarray(np.isinf(x) & np.where(x < 0, negative, positive)),)
+
+
+def mean(attributes: Attributes, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+    return (np.asarray(reduce(np.add, inputs) / inputs[0].dtype.type(len(inputs))),)
+
+
+def prelu(attributes: Attributes, x: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray, ...]:
+    return (np.where(x < 0, slope * x, x),)
+
+
+def celu(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    alpha = x.dtype.type(attributes["alpha"])
+    return ((np.maximum(x, 0) + alpha * np.expm1(np.minimum(x, 0) / alpha)).astype(x.dtype),)
+
+
+def _hard_swish(x: np.ndarray) -> np.ndarray:
+    return x * np.clip(x / x.dtype.type(6) + x.dtype.type(0.5), 0, 1)
+
+
+def _mish(x: np.ndarray) -> np.ndarray:
+    return x * np.tanh(softplus(x))
+
+
 def _log(x: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.log(x))
@@ -177,6 +208,30 @@ TWINS: dict[str, Twin] = {
     "Min": _variadic(np.minimum),
     "Max": _variadic(np.maximum),
     "Sum": _variadic(np.add),
+    "Sin": _unary(np.sin),
+    "Cos": _unary(np.cos),
+    "Tan": _unary(np.tan),
+    "Asin": _unary(np.arcsin),
+    "Acos": _unary(np.arccos),
+    "Atan": _unary(np.arctan),
+    "Sinh": _unary(np.sinh),
+    "Cosh": _unary(np.cosh),
+    "Asinh": _unary(np.arcsinh),
+    "Acosh": _unary(np.arccosh),
+    "Atanh": _unary(np.arctanh),
+    "HardSwish": _unary(_hard_swish),
+    "Mish": _unary(_mish),
+    "Celu": celu,
+    "PRelu": prelu,
+    "IsNaN": lambda attributes, x: (np.asarray(np.isnan(x)),),
+    "IsInf": is_inf,
+    "Mod": modulo,
+    "Mean": mean,
+    "Xor": _binary(np.logical_xor),
+    "BitwiseAnd": _binary(np.bitwise_and),
+    "BitwiseOr": _binary(np.bitwise_or),
+    "BitwiseXor": _binary(np.bitwise_xor),
+    "BitwiseNot": _unary(np.invert),
     "Clip": clip,
     "Where": where,
     "Cast": cast,

@@ -147,6 +147,38 @@ def range_(attributes: Attributes, start: np.ndarray, limit: np.ndarray, delta: 
     return (np.arange(start.item(), limit.item(), delta.item(), dtype=start.dtype),)
 
 
+def pad(
+    attributes: Attributes,
+    x: np.ndarray,
+    pads: np.ndarray,
+    value: np.ndarray | None = None,
+    axes: np.ndarray | None = None,
+) -> tuple[np.ndarray, ...]:
+    """Negative pads cut; the others add the value, the edge, its mirror image, or the other end."""
+    pairs = pad_pairs(x.ndim, pads, axes)
+    x = x[tuple(slice(max(0, -a), d - max(0, -z)) for d, (a, z) in zip(x.shape, pairs, strict=True))]
+    grown = [(max(0, a), max(0, z)) for a, z in pairs]
+    if attributes["mode"] == "constant":
+        fill = x.dtype.type(0) if value is None else value.reshape(-1)[0]
+        return (np.pad(x, grown, constant_values=fill),)
+    return (np.pad(x, grown, attributes["mode"]),)
+
+
+def pad_pairs(rank: int, pads: np.ndarray, axes: np.ndarray | None) -> list[tuple[int, int]]:
+    """What Pad adds before and after each axis."""
+    given = _integers(pads)
+    chosen = range(rank) if axes is None else [a % rank for a in _integers(axes)]
+    pairs = [(0, 0)] * rank
+    for axis, before, after in zip(chosen, given[: len(chosen)], given[len(chosen) :], strict=True):
+        pairs[axis] = before, after
+    return pairs
+
+
+def eye_like(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    rows, columns = x.shape
+    return (np.eye(rows, columns, attributes["k"], attributes["dtype"] or x.dtype),)
+
+
 TWINS: dict[str, Twin] = {
     "Identity": identity,
     "Dropout": identity,
@@ -165,4 +197,6 @@ TWINS: dict[str, Twin] = {
     "Tile": tile,
     "ConstantOfShape": constant_of_shape,
     "Range": range_,
+    "Pad": pad,
+    "EyeLike": eye_like,
 }

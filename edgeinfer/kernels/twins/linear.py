@@ -1,8 +1,6 @@
-"""Matrix products, softmax and reductions."""
+"""Matrix products, sums of products and softmax."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 
@@ -23,6 +21,12 @@ def gemm(attributes: Attributes, a: np.ndarray, b: np.ndarray, c: np.ndarray | N
     return (y.astype(a.dtype),)
 
 
+def einsum(attributes: Attributes, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+    """In numpy's own notation, which ONNX took over."""
+    y = np.einsum(attributes["equation"], *inputs, optimize=len(inputs) > 1)
+    return (np.asarray(y, inputs[0].dtype),)
+
+
 def softmax(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
     if not x.size:
         return (x,)
@@ -39,32 +43,10 @@ def log_softmax(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]
     return ((shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))).astype(x.dtype),)
 
 
-def _reduction(function: Callable[..., np.ndarray]) -> Twin:
-    def twin(attributes: Attributes, x: np.ndarray, axes: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
-        chosen = reduced_axes(attributes, x.ndim, axes)
-        if chosen == ():
-            return (x,)
-        y = function(x, axis=chosen, keepdims=bool(attributes["keepdims"]))
-        return (np.asarray(y, x.dtype),)
-
-    return twin
-
-
-def reduced_axes(attributes: Attributes, rank: int, axes: np.ndarray | None) -> tuple[int, ...]:
-    """The axes that a reduction goes over, sorted: those given, else all, or none with noop_with_empty_axes."""
-    if axes is None or not axes.size:
-        return () if attributes["noop_with_empty_axes"] else tuple(range(rank))
-    return tuple(sorted({int(a) % rank for a in axes.reshape(-1)}))
-
-
 TWINS: dict[str, Twin] = {
     "MatMul": matmul,
     "Gemm": gemm,
+    "Einsum": einsum,
     "Softmax": softmax,
     "LogSoftmax": log_softmax,
-    "ReduceMax": _reduction(np.max),
-    "ReduceMean": _reduction(np.mean),
-    "ReduceMin": _reduction(np.min),
-    "ReduceProd": _reduction(np.prod),
-    "ReduceSum": _reduction(np.sum),
 }
