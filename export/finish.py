@@ -51,6 +51,7 @@ def refuse_what_is_not_onnx(proto: Any, layers: Sequence[str]) -> None:
 def wire_states(proto: Any, recorder: Recorder) -> tuple[StatePair, ...]:
     """Give every recurrent node that starts from zero its state as graph inputs and outputs.
 
+    Not inside TimeDistributed, where each step of the model is a sequence of its own.
     Inputs ``NAME/initial_h`` and outputs ``NAME/final_h`` (and ``_c``) have shape [1, "batch", hidden].
     """
     from onnx import TensorProto, helper
@@ -59,7 +60,7 @@ def wire_states(proto: Any, recorder: Recorder) -> tuple[StatePair, ...]:
     pairs = []
     for record in recorder.records.values():
         node = nodes.get(record.name)
-        if not isinstance(record, Recurrent) or node is None or not record.zero_state:
+        if not isinstance(record, Recurrent) or node is None or not record.zero_state or record.distributed:
             continue
         renamed = {}
         for kind in ("h", "c")[: record.states_per_direction]:
@@ -87,28 +88,49 @@ def tidy(proto: Any, layers: Sequence[str]) -> None:
 def set_ends(proto: Any, inputs: Sequence[End], outputs: Sequence[End]) -> None:
     """Declare the shapes of the model's own inputs and outputs.
 
-    A free dimension (None) of an output takes the name that shape inference brings it from an input, if any.
+    A free dimension (None) of an output takes the name that shape inference brings it from an input, if any. A size
+    that shape inference knows better is its own: Keras doubles the width of a Bidirectional whose halves differ.
     """
     from onnx import shape_inference
 
-    for values, ends in ((proto.graph.input, inputs), (proto.graph.output, outputs)):
-        by_name = {value.name: value for value in values}
-        for end in ends:
-            dims = by_name[end.name].type.tensor_type.shape.dim
-            del dims[:]
-            for size in end.shape:
-                dim = dims.add()
-                if isinstance(size, str):
-                    dim.dim_param = size
-                elif size is not None:
-                    dim.dim_value = size
-    known = {size for end in inputs for size in end.shape if isinstance(size, str)}
-    inferred = {value.name: value for value in shape_inference.infer_shapes(proto).graph.output}
+    _set_shapes(proto.graph.input, inputs)
+    own = {end.name for end in outputs}
     for value in proto.graph.output:
-        dims = value.type.tensor_type.shape.dim
-        for dim, found in zip(dims, inferred[value.name].type.tensor_type.shape.dim, strict=False):
-            if not dim.HasField("dim_param") and not dim.HasField("dim_value") and found.dim_param in known:
-                dim.dim_param = found.dim_param
+        for dim in _dims(value) if value.name in own else ():
+            dim.Clear()
+    known = {size for end in inputs for size in end.shape if isinstance(size, str)}
+    inferred = {
+        value.name: [dim.dim_value or (dim.dim_param if dim.dim_param in known else None) for dim in _dims(value)]
+        for value in shape_inference.infer_shapes(proto).graph.output
+    }
+    _set_shapes(proto.graph.output, [_with_inferred(end, inferred[end.name]) for end in outputs])
+
+
+def _with_inferred(end: End, inferred: Sequence[int | str | None]) -> End:
+    if len(inferred) != len(end.shape):
+        return end
+    merged = [
+        found if size is None or (isinstance(size, int) and isinstance(found, int)) else size
+        for size, found in zip(end.shape, inferred, strict=True)
+    ]
+    return End(end.name, tuple(merged))
+
+
+def _set_shapes(values: Any, ends: Sequence[End]) -> None:
+    by_name = {value.name: value for value in values}
+    for end in ends:
+        dims = _dims(by_name[end.name])
+        del dims[:]
+        for size in end.shape:
+            dim = dims.add()
+            if isinstance(size, str):
+                dim.dim_param = size
+            elif size is not None:
+                dim.dim_value = size
+
+
+def _dims(value: Any) -> Any:
+    return value.type.tensor_type.shape.dim
 
 
 def node_counts(proto: Any) -> dict[str, int]:

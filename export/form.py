@@ -117,7 +117,7 @@ def _trace(given: Given, streaming: Streaming, embeddings: Sequence[Sequence[Any
 def _in_stream_form(traced: _Traced, streaming: Streaming) -> tuple[Converted | None, str]:
     """The model with its states as inputs and outputs, or None and what stops it."""
     for record in traced.recorder.records.values():
-        if isinstance(record, Recurrent) and record.direction != "forward":
+        if isinstance(record, Recurrent) and record.direction != "forward" and not record.distributed:
             return None, f'layer "{record.label}" reads the sequence backwards'
     converted = _finish(traced, streaming, wire=True)
     if not converted.states:
@@ -173,7 +173,11 @@ def _finish(traced: _Traced, streaming: Streaming, wire: bool) -> Converted:
             (
                 "batch",
                 *(
-                    size if size is not None else "time" if item.timed and (one or wire) else f"{item.name}_{axis}"
+                    size
+                    if size is not None
+                    else "time"
+                    if axis == _TIME_AXIS and item.timed and (one or wire)
+                    else f"{item.name}_{axis}"
                     for axis, size in enumerate(item.shape[1:], start=1)
                 ),
             ),

@@ -67,7 +67,10 @@ class _StopsHereError(Exception):
 
 def analyse(model: Any, embeddings: Sequence[Sequence[Any]]) -> Streaming:
     """Walk a Sequential or Functional model; ``embeddings`` are those that look up each of its inputs."""
-    timed = tuple(_is_sequence(tensor, fed) for tensor, fed in zip(model.inputs, embeddings, strict=True))
+    timed = tuple(
+        _is_sequence(tensor, fed) or _is_distributed(model, tensor)
+        for tensor, fed in zip(model.inputs, embeddings, strict=True)
+    )
     still = tuple(False for _ in model.outputs)
     if not any(timed):
         return Streaming(timed, still, "no input has a time axis: expected [batch, time, features] or token ids")
@@ -99,6 +102,20 @@ def _is_sequence(tensor: Any, embeddings: Sequence[Any]) -> bool:
     return len(tensor.shape) == 3 or (len(tensor.shape) == 2 and (bool(embeddings) or tensor.shape[1] is None))
 
 
+def _is_distributed(model: Any, tensor: Any) -> bool:
+    """Whether TimeDistributed takes a graph input apart, in nested models too."""
+    import keras
+
+    for node in _nodes(model):
+        places = [i for i, argument in enumerate(node.arguments.keras_tensors) if argument is tensor]
+        if isinstance(node.operation, keras.layers.TimeDistributed) and 0 in places:
+            return True
+        nested = isinstance(node.operation, keras.Model) and hasattr(node.operation, "inputs")
+        if nested and any(_is_distributed(node.operation, _graph(node.operation).inputs[i]) for i in places):
+            return True
+    return False
+
+
 def embeddings_fed_by(model: Any, tensor: Any) -> list[Any]:
     """The Embedding layers that look a graph input up, in nested models too."""
     import keras
@@ -114,6 +131,14 @@ def embeddings_fed_by(model: Any, tensor: Any) -> list[Any]:
         elif isinstance(node.operation, keras.Model) and hasattr(node.operation, "inputs"):
             for i in places:
                 found += embeddings_fed_by(node.operation, _graph(node.operation).inputs[i])
+        elif isinstance(node.operation, keras.layers.TimeDistributed):
+            inner = node.operation.layer
+            while isinstance(inner, keras.layers.TimeDistributed):
+                inner = inner.layer
+            if isinstance(inner, keras.layers.Embedding):
+                found.append(inner)
+            elif isinstance(inner, keras.Model) and hasattr(inner, "inputs"):
+                found += embeddings_fed_by(inner, _graph(inner).inputs[0])
         elif type(node.operation).__name__ in ("Cast", "Dropout", "Identity"):
             found += embeddings_fed_by(model, node.outputs[0])
     return found
@@ -159,6 +184,9 @@ class _Walk:
             return self.function(layer, arguments)
         if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
             return self.recurrent_call(node, arguments, label)
+        if isinstance(layer, keras.layers.TimeDistributed) and arguments == [Axis.TIMED]:
+            # Whatever the inner layer does, it does with one step.
+            return [Axis.TIMED]
         if all(axis is Axis.ENDED for axis in arguments):
             return [Axis.ENDED] * len(node.outputs)
         if not all(axis is Axis.TIMED for axis in arguments):
@@ -178,6 +206,8 @@ class _Walk:
             raise _StopsHereError(f"{label} reads the sequence backwards")
         if len(arguments) > 1:
             raise _StopsHereError(f"{label} takes its initial state from another layer")
+        if node.arguments.kwargs.get("initial_state") is not None or len(node.arguments.args) > 1:
+            raise _StopsHereError(f"{label} has an initial state of its own")
         self.recurrent = True
         output = Axis.TIMED if layer.return_sequences else Axis.ENDED
         return [output] + [Axis.ENDED] * (len(node.outputs) - 1)

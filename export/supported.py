@@ -70,13 +70,16 @@ def check_layer(layer: Any) -> None:
         raise ExportError(f"Masking: {_MASKS}", layer=name)
     if isinstance(layer, keras.layers.Embedding) and layer.mask_zero:
         raise ExportError(f"mask_zero=True: {_MASKS}", layer=name, argument="mask_zero")
-    if kind.startswith("ConvLSTM"):
-        raise ExportError(f"{kind} has no ONNX operator; use Conv1D layers before a LSTM", layer=name)
-    if isinstance(layer, keras.layers.TimeDistributed):
+    if isinstance(layer, (keras.layers.ConvLSTM1D, keras.layers.ConvLSTM2D, keras.layers.ConvLSTM3D)):
         raise ExportError(
-            "TimeDistributed is not exported yet; Dense, Dropout and Activation apply to every time step without it",
+            f"{kind} has no ONNX operator; use convolutions in TimeDistributed before a LSTM",
             layer=name,
         )
+    if isinstance(layer, keras.layers.TimeDistributed):
+        _check_time_distributed(layer)
+    if isinstance(layer, keras.layers.Bidirectional):
+        check_recurrent(layer.forward_layer)
+        check_recurrent(layer.backward_layer)
     if kind in _TEXT:
         raise ExportError(
             f"{kind}: text and lookup tables stay out of the graph; build the model from the token ids on "
@@ -101,6 +104,17 @@ def check_layer(layer: Any) -> None:
         )
 
 
+def _check_time_distributed(layer: Any) -> None:
+    for inner in layer.layer._flatten_layers():
+        if getattr(inner, "stateful", False):
+            raise ExportError(
+                f"stateful=True inside {layer.name} (TimeDistributed): each step would go on where the step before "
+                "ended; build it with stateful=False",
+                layer=inner.name,
+                argument="stateful",
+            )
+
+
 def check_weights(layer: Any) -> None:
     """Raise ExportError where a weight of this layer is NaN or infinite."""
     import keras
@@ -116,17 +130,37 @@ def check_weights(layer: Any) -> None:
 
 def check_recurrent(layer: Any) -> None:
     """Raise ExportError where ONNX has no operator for a RNN layer's cell, or no name for its activations."""
-    cell = layer.cell
-    if operator(cell) is None:
+    if not hasattr(layer, "cell"):
         raise ExportError(
-            f"cell {type(cell).__name__} has no ONNX operator; use SimpleRNN, GRU or LSTM layers, one after "
-            "another for a stack",
+            f"{type(layer).__name__} has no cell that ONNX knows; use a SimpleRNN, GRU, LSTM or RNN layer",
             layer=layer.name,
-            argument="cell",
         )
-    recurrent_activation(layer.name, "activation", cell.activation)
-    if operator(cell) != "RNN":
-        recurrent_activation(layer.name, "recurrent_activation", cell.recurrent_activation)
+    for _, cell in cells_of(layer.cell):
+        kind = operator(cell)
+        if kind is None:
+            raise ExportError(
+                f"cell {type(cell).__name__} has no ONNX operator; use SimpleRNNCell, GRUCell or LSTMCell as Keras has "
+                "them, alone or in a list",
+                layer=layer.name,
+                argument="cell",
+            )
+        recurrent_activation(layer.name, "activation", cell.activation)
+        if kind != "RNN":
+            recurrent_activation(layer.name, "recurrent_activation", cell.recurrent_activation)
+
+
+def cells_of(cell: Any) -> list[tuple[str, Any]]:
+    """The cells that run one after the other, each with its place: "", or "cell_i" in StackedRNNCells."""
+    import keras
+
+    # The exact class, as for the cells themselves.
+    if type(cell) is not keras.layers.StackedRNNCells:
+        return [("", cell)]
+    return [
+        (f"cell_{i}/{place}" if place else f"cell_{i}", inner)
+        for i, part in enumerate(cell.cells)
+        for place, inner in cells_of(part)
+    ]
 
 
 def operator(cell: Any) -> str | None:

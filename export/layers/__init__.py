@@ -13,8 +13,10 @@ from .bidirectional import call_bidirectional
 from .dense import call_dense
 from .embedding import call_embedding
 from .record import Build, Record, Recorder
-from .recurrent import Recurrent, call_recurrent
+from .recurrent import Recurrent
 from .reshape import call_reshape
+from .stacked import call_recurrent
+from .time_distributed import call_time_distributed
 
 __all__ = ["Build", "Record", "Recorder", "Recurrent", "replacements"]
 
@@ -30,4 +32,5 @@ def replacements() -> list[tuple[Any, Callable[..., Any]]]:
         (keras.layers.Embedding, call_embedding),
         (keras.layers.Flatten, call_reshape),
         (keras.layers.Reshape, call_reshape),
+        (keras.layers.TimeDistributed, call_time_distributed),
     ]

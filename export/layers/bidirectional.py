@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..supported import check_layer, operator
+from ..supported import cells_of, check_recurrent, operator
 from .record import Recorder, flat
 from .recurrent import emit_recurrent, refuse_mask
+from .stacked import emit_stack, pack_states
 
 
 def call_bidirectional(
@@ -22,22 +23,24 @@ def call_bidirectional(
 
     halves = [layer.forward_layer, layer.backward_layer]
     for half in halves:
-        check_layer(half)
+        check_recurrent(half)
     refuse_mask(layer, mask)
-    states = None if initial_state is None else flat(initial_state)
     merge = layer.merge_mode
+    final: list[Any] = []
     if merge is not None and _alike(*halves):
+        states = None if initial_state is None else flat(initial_state)
         output, final = emit_recurrent(recorder, layer.name, sequences, halves, states, False, merge)
     else:
-        count = 0 if states is None else len(states) // 2
-        outputs, final = [], []
+        outputs = []
         for i, (half, side) in enumerate(zip(halves, ("forward", "backward"), strict=True)):
-            own = None if states is None else states[i * count : (i + 1) * count]
+            # Half of the list, whatever its items hold, as Keras has it.
+            count = 0 if initial_state is None else len(initial_state) // 2
+            own = None if initial_state is None else flat(initial_state[i * count : (i + 1) * count])
             # Keras flips what the backward half returns.
             flip = half.go_backwards != (side == "backward")
-            result, ends = emit_recurrent(recorder, f"{layer.name}/{side}", sequences, [half], own, flip)
+            result, ends = emit_stack(recorder, f"{layer.name}/{side}", sequences, half, own, flip)
             outputs.append(result)
-            final.extend(ends)
+            final.extend(pack_states(half.cell, ends))
         output = {
             "concat": lambda a, b: tf.concat([a, b], -1),
             "sum": lambda a, b: a + b,
@@ -52,6 +55,8 @@ def call_bidirectional(
 
 def _alike(forward: Any, backward: Any) -> bool:
     """Whether one node of direction=bidirectional can run both halves."""
+    if any(place for half in (forward, backward) for place, _ in cells_of(half.cell)):
+        return False
     if operator(forward.cell) != operator(backward.cell) or forward.cell.units != backward.cell.units:
         return False
     if forward.cell.use_bias != backward.cell.use_bias:

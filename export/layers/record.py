@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import groupby
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,13 +20,15 @@ class Record:
 
     ``wanted`` is what the layer should be called, ``label`` what it is called in the file (two layers of
     nested models may share a name), ``name`` the name of this call: the label, or label/call_i where there
-    are several calls.
+    are several calls. ``distributed`` says that it stands inside TimeDistributed, so that the model's time is
+    part of its batch.
     """
 
     layer: Any
     wanted: str
     label: str = field(default="", init=False)
     name: str = field(default="", init=False)
+    distributed: bool = field(default=False, init=False)
 
     def arrays(self) -> list[np.ndarray]:
         """What the nodes hold: a layer that is called twice gives the same arrays twice."""
@@ -44,6 +48,16 @@ class Recorder:
 
     records: dict[bytes, Record] = field(default_factory=dict)
     refused: ExportError | None = None
+    _depth: int = 0
+
+    @contextmanager
+    def distributed(self) -> Iterator[None]:
+        """What is recorded inside the block stands inside TimeDistributed."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
 
     def emit(
         self,
@@ -56,6 +70,7 @@ class Recorder:
         import tensorflow as tf
 
         outputs = tf.numpy_function(_never_called, list(inputs), [tf.as_dtype(dtype)] * len(shapes))
+        record.distributed = self._depth > 0
         self.records[outputs[0].op.get_attr("token")] = record
         # set_shape alone is lost when the graph is frozen.
         return [tf.ensure_shape(output, shape) for output, shape in zip(outputs, shapes, strict=True)]
@@ -130,3 +145,21 @@ class Build:
 
     def integers(self, values: Sequence[int]) -> str:
         return self.constant("/".join(["constant", *map(str, values)]), np.array(values, dtype=np.int64))
+
+    def sizes(self, x: str, shape: Sequence[int | None], first: int, suffix: str) -> list[int | str]:
+        """``shape`` for ``joined``; where a size is free, x's own sizes from axis ``first`` on."""
+        fixed = [size for size in shape if size is not None]
+        if len(fixed) == len(shape):
+            return [*fixed]
+        # Not Shape's own start and end, which tf2onnx' optimizer of reshapes does not see.
+        whole = self.node("Shape", [x], f"Shape_{suffix}")
+        bounds = [self.integers([first]), self.integers([first + len(shape)])]
+        return [self.node("Slice", [whole, *bounds], f"Slice_{suffix}")]
+
+    def joined(self, parts: Sequence[int | str], suffix: str) -> str:
+        """One list of integers from integers and lists that nodes compute."""
+        lists = []
+        for known, group in groupby(parts, lambda part: isinstance(part, int)):
+            items = list(group)
+            lists += [self.integers(cast("list[int]", items))] if known else cast("list[str]", items)
+        return lists[0] if len(lists) == 1 else self.node("Concat", lists, suffix, axis=0)

@@ -1,4 +1,4 @@
-"""SimpleRNN, GRU, LSTM and RNN(cell): one RNN, GRU or LSTM node, and what turns its results into Keras'."""
+"""One RNN, GRU or LSTM node, and what turns its results into Keras'."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ..activations import Activation, recurrent_activation
 from ..errors import ExportError
-from ..supported import check_recurrent, operator
+from ..supported import operator
 from ..weights import cell_weights
 from .record import Build, Record, Recorder, as_float, flat
 
@@ -39,7 +39,7 @@ class Recurrent(Record):
 
     @property
     def states_per_direction(self) -> int:
-        return 2 if self.op_type == "LSTM" else 1
+        return states_of(self.cells[0])
 
     def arrays(self) -> list[np.ndarray]:
         """W, R and, unless no direction has one, B."""
@@ -60,28 +60,6 @@ class Recurrent(Record):
         _final_states(build, self, states, outputs[1:])
 
 
-def call_recurrent(
-    recorder: Recorder,
-    layer: Any,
-    sequences: Any,
-    initial_state: Any = None,
-    mask: Any = None,
-    training: bool = False,
-) -> Any:
-    """Leave a placeholder for ``layer(sequences)``."""
-    check_recurrent(layer)
-    refuse_mask(layer, mask)
-    output, states = emit_recurrent(
-        recorder,
-        layer.name,
-        sequences,
-        [layer],
-        None if initial_state is None else flat(initial_state),
-        reverse_output=layer.go_backwards,
-    )
-    return (output, *states) if layer.return_state else output
-
-
 def emit_recurrent(
     recorder: Recorder,
     name: str,
@@ -91,12 +69,15 @@ def emit_recurrent(
     reverse_output: bool,
     merge: Merge | None = None,
 ) -> tuple[Any, list[Any]]:
-    """Leave a placeholder for one layer, or for the two alike halves of a Bidirectional: output, final states."""
+    """Leave a placeholder for one cell, or for the two alike halves of a Bidirectional: output, final states.
+
+    ``layers`` are RNN layers, or stand in for those with the attributes read here.
+    """
     first = layers[0]
     units = first.cell.units
     op_type = cast(str, operator(first.cell))
     record = Recurrent(
-        first,
+        first.cell,
         name,
         op_type=op_type,
         cells=tuple(layer.cell for layer in layers),
@@ -112,6 +93,11 @@ def emit_recurrent(
     states = [[batch, units]] * (record.states_per_direction * len(layers))
     results = recorder.emit(record, [as_float(sequences), *(initial_state or [])], [output, *states])
     return results[0], results[1:]
+
+
+def states_of(cell: Any) -> int:
+    """How many states a cell carries: h, and c where it has one."""
+    return 2 if operator(cell) == "LSTM" else 1
 
 
 def refuse_mask(layer: Any, mask: Any) -> None:

@@ -13,7 +13,7 @@ from edgeinfer_export.rebuild import rebuild
 from edgeinfer_export.streamable import analyse
 from edgeinfer_export.trace import recording
 
-REPLACED = ("RNN", "Bidirectional", "Dense", "Embedding", "Flatten", "Reshape")
+REPLACED = ("RNN", "Bidirectional", "Dense", "Embedding", "Flatten", "Reshape", "TimeDistributed")
 # float32 rounding: ONNX Runtime sums in another order than TensorFlow.
 ROUNDING = 1e-6
 
