@@ -132,9 +132,7 @@ def embeddings_fed_by(model: Any, tensor: Any) -> list[Any]:
             for i in places:
                 found += embeddings_fed_by(node.operation, _graph(node.operation).inputs[i])
         elif isinstance(node.operation, keras.layers.TimeDistributed):
-            inner = node.operation.layer
-            while isinstance(inner, keras.layers.TimeDistributed):
-                inner = inner.layer
+            inner = innermost(node.operation)
             if isinstance(inner, keras.layers.Embedding):
                 found.append(inner)
             elif isinstance(inner, keras.Model) and hasattr(inner, "inputs"):
@@ -218,6 +216,22 @@ def _is_across_steps(layer: Any) -> bool:
     if not type(layer).__module__.startswith("keras."):
         return False
     return kind in _ACROSS_STEPS or (kind in _CONVOLUTIONS and tuple(layer.kernel_size) != (1,))
+
+
+def innermost(layer: Any) -> Any:
+    """The layer inside a TimeDistributed, or inside several."""
+    import keras
+
+    while isinstance(layer, keras.layers.TimeDistributed):
+        layer = layer.layer
+    return layer
+
+
+def works_on_every_step(layer: Any) -> bool:
+    """Whether the layer inside TimeDistributed gives the same on all steps at once, without any reshape."""
+    import keras
+
+    return type(innermost(layer)) in (keras.layers.Activation, keras.layers.Dense, keras.layers.Dropout)
 
 
 def _is_per_step(node: Any) -> bool:

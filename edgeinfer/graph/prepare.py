@@ -94,7 +94,7 @@ def _parameters(graph: Graph) -> int:
 
 def _step_graph(graph: Graph, state_inputs: dict[str, str], streamability: Streamability) -> StepGraph:
     shapes = step_shapes(graph, {streamability.input: streamability.time_axis}, 1)
-    explicit, states = make_states_explicit(graph, state_inputs, bind(graph, shapes))
+    explicit, states = make_states_explicit(graph, state_inputs, bind(graph, shapes), streamability.stateless)
     for state in states:
         shapes.setdefault(state.input, state.shape)
     bound = bind(explicit, shapes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -54,12 +54,12 @@ def find_state_inputs(graph: Graph, pairs: Sequence[tuple[str, str]]) -> dict[st
 
 
 def make_states_explicit(
-    graph: Graph, state_inputs: dict[str, str], bound: BoundGraph
+    graph: Graph, state_inputs: dict[str, str], bound: BoundGraph, stateless: Collection[tuple[str, ...]] = ()
 ) -> tuple[Graph, tuple[State, ...]]:
     """A graph for single steps: every recurrent node reads its state from an input and writes it to an output.
 
-    ``bound`` is the graph bound to one step of a batch of 1; initial states that are constant there become what a
-    stream starts from.
+    Those whose outputs are among ``stateless`` have none. ``bound`` is the graph bound to one step of a batch
+    of 1; initial states that are constant there become what a stream starts from.
     """
     inputs, outputs = list(graph.inputs), list(graph.outputs)
     names = {info.name for info in outputs}
@@ -76,7 +76,7 @@ def make_states_explicit(
                 )
             states.append(State(source, target, np.zeros(value.shape, value.dtype), in_file=True))
     for node in graph.nodes:
-        for position, index in enumerate(STATE_INPUTS.get(node.op_type, ())):
+        for position, index in enumerate(() if node.outputs in stateless else STATE_INPUTS.get(node.op_type, ())):
             source = _input(node, index)
             if state_inputs.get(source):
                 continue

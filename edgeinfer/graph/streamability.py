@@ -17,7 +17,7 @@ from ..records import NamedTuple
 from .bind import BoundGraph, bind
 from .ir import Graph, Node, ValueInfo
 from .ops import LAST, NotCausalError, Time
-from .ops.recurrent import STATE_INPUTS
+from .ops.recurrent import ANOTHER_AXIS, STATE_INPUTS
 
 # Two lengths that no real dimension has, to tell what depends on the number of steps.
 _PROBES = (7919, 7907)
@@ -32,7 +32,8 @@ _SHAPE_ARGUMENTS = frozenset({"Expand", "Reshape", "Slice", "Split", "Squeeze", 
 class Streamability(NamedTuple):
     """Whether the model streams; if so its input's axes and where each output has its time axis (LAST: nowhere).
 
-    ``reason`` says what stops it, naming the node.
+    ``reason`` says what stops it, naming the node. ``stateless`` are the recurrent nodes, by their outputs, for which
+    each step of the model is a sequence of its own, as inside Keras' TimeDistributed.
     """
 
     streams: bool
@@ -40,6 +41,7 @@ class Streamability(NamedTuple):
     input: str = ""
     time_axis: int = -1
     output_times: Mapping[str, int] = {}
+    stateless: frozenset[tuple[str, ...]] = frozenset()
 
 
 def find_streamability(graph: Graph, state_inputs: Collection[str]) -> Streamability:
@@ -71,7 +73,7 @@ def find_streamability(graph: Graph, state_inputs: Collection[str]) -> Streamabi
     reasons = []
     for axis in candidates:
         try:
-            return Streamability(True, "", info.name, axis, follow_time(graph, {info.name: axis}))
+            return Streamability(True, "", info.name, axis, *_follow(graph, {info.name: axis}))
         except NotCausalError as error:
             reasons.append(str(error))
         except ModelLoadError as error:
@@ -118,6 +120,11 @@ def follow_time(graph: Graph, axes: Mapping[str, int]) -> dict[str, int]:
 
     Raises NotCausalError naming the node that needs other steps than the present one.
     """
+    return _follow(graph, axes)[0]
+
+
+def _follow(graph: Graph, axes: Mapping[str, int]) -> tuple[dict[str, int], frozenset[tuple[str, ...]]]:
+    """The same, and the nodes that have no state to carry."""
     first, second = (bind(graph, step_shapes(graph, axes, probe), _UNBOUNDED) for probe in _PROBES)
     if [b.node for b in first.nodes] != [b.node for b in second.nodes]:
         raise NotCausalError("what it computes depends on the number of time steps")
@@ -133,6 +140,11 @@ def follow_time(graph: Graph, axes: Mapping[str, int]) -> dict[str, int]:
         except NotCausalError as error:
             raise NotCausalError(f"{node.where}: {error}") from None
         times.update(zip((name for name in node.outputs if name), outs, strict=False))
+    cells = [bound.node for bound in first.nodes if bound.node.op_type in STATE_INPUTS]
+    stateless = [node for node in cells if times.get(node.inputs[0]) == 1]
+    if stateless and len(stateless) == len(cells):
+        # a file whose time axis is the first of the two, or nothing that a stream could carry
+        raise NotCausalError(f"{stateless[0].where}: {ANOTHER_AXIS}")
     found = {}
     for output in graph.outputs:
         time = times.get(output.name)
@@ -141,7 +153,7 @@ def follow_time(graph: Graph, axes: Mapping[str, int]) -> dict[str, int]:
         batch = 1 if time == 0 else 0
         if len(shape) <= batch or shape[batch] != 1:
             raise NotCausalError(f'output "{output.name}" has no batch axis')
-    return found
+    return found, frozenset(node.outputs for node in stateless)
 
 
 def _check_constants(node: Node, times: list[Time], first: BoundGraph, second: BoundGraph) -> None:

@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..streamable import innermost, works_on_every_step
 from .record import Build, Record, Recorder
-
-# These give the same on all steps at once, without any reshape.
-_ON_EVERY_STEP = ("Activation", "Dense", "Dropout")
 
 
 @dataclass
@@ -45,9 +43,9 @@ def call_time_distributed(
     recorder: Recorder, layer: Any, inputs: Any, training: bool | None = None, mask: Any = None
 ) -> Any:
     """Leave placeholders around the inner layer, which leaves its own."""
+    if works_on_every_step(layer):
+        return innermost(layer).call(inputs)
     inner = layer.layer
-    if type(inner).__module__.startswith("keras.") and type(inner).__name__ in _ON_EVERY_STEP:
-        return inner.call(inputs)
     arguments: dict[str, Any] = {}
     if inner._call_has_training_arg:
         arguments["training"] = False

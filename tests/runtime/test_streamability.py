@@ -352,6 +352,37 @@ def test_a_time_major_model_with_nameless_dimensions_takes_absent_states_as_zero
     np.testing.assert_array_equal(model(x), model({"x": x, "h0": zero}))
 
 
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_a_cell_over_the_rows_of_each_step_has_no_state_to_carry(direction: str, backend: Any) -> None:
+    both = 2 if direction == "bidirectional" else 1
+    inner = weights("GRU", 3, 4, both)
+    outer = weights("GRU", 4 * both, 2)
+    nodes = [
+        node("Reshape", ["x", "rows"], ["r"]),
+        node("Transpose", ["r"], ["rt"], perm=[1, 0, 2]),
+        node("GRU", ["rt", "W", "R", "B"], ["", "i"], "inner", hidden_size=4, direction=direction),
+        node("Transpose", ["i"], ["it"], perm=[1, 0, 2]),
+        node("Shape", ["x"], ["shape"], start=0, end=2),
+        node("Concat", ["shape", "width"], ["steps"], axis=0),
+        node("Reshape", ["it", "steps"], ["u"]),
+        node("Transpose", ["u"], ["ut"], perm=[1, 0, 2]),
+        node("GRU", ["ut", "W2", "R2", "B2"], ["g"], "outer", hidden_size=2),
+        *BACK,
+    ]
+    constants = {**inner, **{f"{name}2": array for name, array in outer.items()}}
+    constants.update(rows=ints(-1, 5, 3), width=ints(4 * both), one=ints(1))
+    data = build(nodes, [value("x", [B, T, 5, 3])], [value("y", None)], constants)
+    model = edgeinfer.load(data, backend=backend)
+    xs = draw(6, 5, 3)
+    whole = model(xs[None])[0]
+    stream = model.stream(mode="stream")
+    found = np.stack([stream.step(x) for x in xs])
+    np.testing.assert_allclose(found, whole, rtol=0, atol=TOLERANCE)
+    if backend == "native":
+        np.testing.assert_array_equal(found, whole)
+
+
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_final_states_that_are_plain_outputs_stay_outputs_of_the_stream(backend: Any) -> None:
     nodes = [

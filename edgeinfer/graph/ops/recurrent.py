@@ -19,6 +19,10 @@ _DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
 LENGTHS = 4
 # Where the initial states stand among the inputs; the final states are outputs 1 and 2.
 STATE_INPUTS = {"RNN": (5,), "GRU": (5,), "LSTM": (5, 6)}
+# Where the outputs have the model's time when it is the batch of a node that starts from zero: each step of the model
+# is a sequence of its own, and there is no state to carry from one to the next.
+_OVER_ROWS = (2, 1, 1)
+ANOTHER_AXIS = "it runs over another axis than the time axis"
 
 
 def _attributes(node: Node, opset: int) -> dict[str, Any]:
@@ -129,8 +133,10 @@ def _time(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[Time]) ->
         raise NotCausalError("its input does not change with time")
     if times[0] == LAST:
         raise NotCausalError("it runs over something else than the time steps")
+    if times[0] == 1 and all(v is None for v in ins[4:]):
+        return [time for time, name in zip(_OVER_ROWS, node.outputs, strict=False) if name]
     if times[0] != 0:
-        raise NotCausalError("it runs over another axis than the time axis")
+        raise NotCausalError(ANOTHER_AXIS)
     if node.attributes["direction"] != "forward":
         raise NotCausalError("it looks ahead, since it runs backwards in time")
     mask = times[LENGTHS] if len(times) > LENGTHS else None
