@@ -11,7 +11,7 @@ from ..limits import FOLDED_BYTES, Limits
 from ..records import NamedTuple
 from .fuse import INTERNAL
 from .ir import Graph, Node, Value
-from .ops import REGISTRY, Op
+from .ops import Op, find
 
 
 class BoundNode(NamedTuple):
@@ -109,7 +109,9 @@ def fold(graph: Graph) -> Graph:
 
 
 def _op(node: Node) -> Op:
-    return REGISTRY.get(node.op_type) or INTERNAL[node.op_type]
+    op = INTERNAL.get(node.op_type) or find(node.op_type)
+    assert op is not None  # the graph was checked when it was read
+    return op
 
 
 def _widened(graph: Graph, name: str, value: Value | None) -> Value | None:

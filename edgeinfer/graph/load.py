@@ -21,7 +21,7 @@ from ..onnx_file import (
     tensor_to_array,
 )
 from .ir import Graph, Node, ValueInfo
-from .ops import REGISTRY, UNLIMITED, Op, normalize
+from .ops import UNLIMITED, Op, find, normalize
 
 OPSETS = range(11, 27)
 
@@ -143,7 +143,7 @@ def _node(
     if item.op_type == "Constant":
         constants[item.outputs[0] if item.outputs else ""] = _constant(item, where, tensors)
         return None
-    op = REGISTRY.get(item.op_type)
+    op = find(item.op_type)
     if op is None:
         raise UnsupportedOperatorError(f"{where}: the operator is not implemented", op_type=item.op_type, node=name)
     _check_arity(item, op, opset, where)
