@@ -10,6 +10,7 @@ from .differences import Differences
 from .drift import Drift
 from .errors import DriftError, ExportError, VerificationError
 from .quantize import Quantized, quantize
+from .seq2seq import Seq2Seq, to_onnx_seq2seq
 
 __all__ = [
     "Differences",
@@ -18,7 +19,9 @@ __all__ = [
     "ExportError",
     "Exported",
     "Quantized",
+    "Seq2Seq",
     "VerificationError",
     "quantize",
     "to_onnx",
+    "to_onnx_seq2seq",
 ]

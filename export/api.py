@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from edgeinfer.snapshot import write_atomically
-from edgeinfer.spec import SPEC_KEY, Spec, StatePair
+from edgeinfer.spec import Spec
 
-from . import finish
+from .build import Built, build
 from .differences import Differences
 from .errors import ExportError
-from .form import Form, convert_in_form
-from .goldens import keras_reference, make_goldens
+from .finish import node_counts
+from .form import Converted, Form, convert_in_form
 from .load import check_file, load_keras
-from .metadata import choose_mode, read_recipe, versions
+from .metadata import choose_mode, read_recipe
 from .quiet import import_keras
 from .rebuild import fixed_length, is_stateful
 from .signature import give, stateless
 from .supported import check_kind, check_model
-from .verify import verify as verify_file
 
 DEFAULT_OPSET = 17
 DEFAULT_ATOL = 1e-5
@@ -114,39 +113,18 @@ def to_onnx(
             stops=converted.streaming.stops,
             streams=converted.form == "stream",
         )
-        say("computing goldens with Keras")
-        reference = keras_reference(converted.model, converted.input_names, converted.output_names)
-        size = chosen_window.length if chosen_window else None
-        goldens = make_goldens(reference, converted.inputs, size)
-        full = recipe._replace(
-            name=recipe.name or (source.stem if source else str(model.name)),
-            mode=chosen_mode,  # type: ignore[arg-type]
-            window=chosen_window,
-            states=converted.states,
-            goldens=goldens,
-            provenance=_provenance(recipe),
-        )
-        proto = converted.proto
-        _label(proto, full, opset)
-        finish.check(proto)
-        data = proto.SerializeToString()
-        differences = None
-        if verify:
-            say("verifying: Keras, ONNX Runtime, edgeinfer native")
-            timed = converted.streaming.timed_outputs
-            hidden = _hidden_sizes(proto, converted.states)
-            differences = verify_file(data, reference, converted.inputs, timed, converted.states, hidden, size, atol)
-    write_atomically(target, data)
+        name = recipe.name or (source.stem if source else str(model.name))
+        chosen = recipe._replace(name=name, mode=chosen_mode, window=chosen_window)  # type: ignore[arg-type]
+        built = build(converted, chosen, opset, atol if verify else None, say)
+    write_atomically(target, built.data)
+    return exported(target, converted, built)
+
+
+def exported(target: Path, converted: Converted, built: Built) -> Exported:
+    """What is said of a file that was written."""
     stops = converted.streaming.stops if converted.form == "sequence" else None
-    return Exported(target, converted.form, full, stops, finish.node_counts(proto), len(data), differences)
-
-
-def _hidden_sizes(proto: Any, states: Sequence[StatePair]) -> dict[str, int]:
-    """The width of each state input."""
-    wanted = {pair.input for pair in states}
-    return {
-        value.name: value.type.tensor_type.shape.dim[2].dim_value for value in proto.graph.input if value.name in wanted
-    }
+    counts = node_counts(converted.proto)
+    return Exported(target, converted.form, built.spec, stops, counts, len(built.data), built.differences)
 
 
 def _check_arguments(form: str | None, mode: str | None, window: int | None, opset: int) -> None:
@@ -168,28 +146,3 @@ def check_target(target: Path, source: Path | None) -> None:
         raise ExportError(f"{target}: expected the path of a file to write, got a folder")
     if source is not None and source.exists() and target.exists() and target.samefile(source):
         raise ExportError(f"{target}: the model itself; give the ONNX file another name")
-
-
-def _provenance(recipe: Spec) -> dict[str, Any]:
-    trained = recipe.provenance.get("versions", {})
-    provenance = {key: value for key, value in recipe.provenance.items() if key != "versions"}
-    provenance["versions"] = {**(trained if isinstance(trained, Mapping) else {}), **versions()}
-    return provenance
-
-
-def _label(proto: Any, spec: Spec, opset: int) -> None:
-    """Producer, graph name, IR version and the metadata."""
-    from onnx import helper
-
-    proto.producer_name = "edgeinfer"
-    proto.producer_version = spec.provenance["versions"]["edgeinfer"]
-    proto.graph.name = spec.name
-    proto.graph.doc_string = ""
-    proto.doc_string = ""
-    del proto.opset_import[:]
-    proto.opset_import.append(helper.make_opsetid("", opset))
-    # The lowest that holds the opset: onnxruntime and older tools read those.
-    proto.ir_version = helper.find_min_ir_version_for(proto.opset_import)
-    del proto.metadata_props[:]
-    entry = proto.metadata_props.add()
-    entry.key, entry.value = SPEC_KEY, spec.to_json()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgeinfer.errors import EdgeInferError
 
-from . import quantize_command
+from . import quantize_command, seq2seq_command, shown
 from .api import DEFAULT_ATOL, DEFAULT_OPSET, OPSETS, to_onnx
 from .errors import VerificationError
 from .load import find_custom_objects
@@ -22,6 +22,7 @@ examples:
   {prog} model.keras -o model.onnx
   {prog} windows.keras -o windows.onnx --mode window --window 24
   {prog} quantize --help                      small weights, from an ONNX file
+  {prog} seq2seq --help                       an encoder and a decoder, from one training model
 """
 
 
@@ -34,6 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     if given[:1] == ["quantize"]:
         return quantize_command.main(f"{prog} quantize", given[1:])
+    if given[:1] == ["seq2seq"]:
+        return seq2seq_command.main(f"{prog} seq2seq", given[1:])
     parser = _parser(prog)
     try:
         arguments = parser.parse_args(argv)
@@ -64,29 +67,10 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("export: interrupted; nothing was written", file=sys.stderr)
         return FAILED
-    report = {
-        "path": str(exported.path),
-        "bytes": exported.bytes,
-        "form": exported.form,
-        "mode": exported.spec.mode,
-        "window": exported.spec.window.length if exported.spec.window else None,
-        "states": [pair.input for pair in exported.spec.states],
-        "stops": exported.stops,
-        "nodes": dict(exported.nodes),
-        "differences": exported.differences.to_dict() if exported.differences else None,
-    }
     if arguments.json:
-        print(json.dumps(report))
-        return OK
-    if exported.stops:
-        print(f"sequence form, without states: {exported.stops}")
-    nodes = ", ".join(f"{count} {name}" for name, count in exported.nodes.items())
-    print(f"{exported.path}: {exported.bytes} bytes, {exported.form} form, mode {exported.spec.mode}; {nodes}")
-    if exported.differences:
-        print(f"largest difference relative to max(1, |y|), {exported.differences.cases} inputs")
-        print(exported.differences.table())
+        print(json.dumps(shown.report(exported)))
     else:
-        print("not verified")
+        print(shown.text(exported))
     return OK
 
 

@@ -89,6 +89,20 @@ def convert_in_form(given: Given, form: Form | None, opset: int, say: Callable[[
     return _finish(fixed, asked, wire=False)
 
 
+def convert_decoder(model: Any, stepped: Sequence[bool], opset: int) -> Converted:
+    """Convert a decoder: the inputs that are ``stepped`` have a time axis, the others stay the same at every step.
+
+    Raises ExportError where it cannot be converted, or cannot run one step at a time.
+    """
+    timed = tuple(stepped)
+    streaming = Streaming(timed, tuple(False for _ in model.outputs), None)
+    traced = _trace(Given(model), streaming, fed_embeddings(model), opset)
+    converted, stops = _in_stream_form(traced, streaming)
+    if converted is None:
+        raise ExportError(f"the decoder cannot run one step at a time: {stops}")
+    return converted
+
+
 @dataclass(frozen=True)
 class _Traced:
     """As tf2onnx leaves it, under the final names of inputs and outputs."""
@@ -138,7 +152,7 @@ def _output_times(converted: Converted) -> Mapping[str, int]:
     states = [(pair.input, pair.output) for pair in converted.states]
     prepared = prepare(read_model(converted.proto.SerializeToString()), states)
     if len(converted.inputs) > 1:
-        return follow_time(prepared.graph, dict.fromkeys(converted.input_names, _TIME_AXIS))
+        return follow_time(prepared.graph, {item.name: _TIME_AXIS for item in converted.inputs if item.timed})
     if not prepared.streamability.streams:
         raise NotCausalError(prepared.streamability.reason)
     return prepared.streamability.output_times
@@ -147,7 +161,7 @@ def _output_times(converted: Converted) -> Mapping[str, int]:
 def _output_names(model: Any, taken: Sequence[str]) -> list[str]:
     wanted = ["y"] if len(model.outputs) == 1 else model.output_names
     # A Sequential that was never called as a layer has no ``output``.
-    structure = None if len(model.outputs) == 1 else getattr(model, "output", None)
+    structure = getattr(model, "output", None)
     if isinstance(structure, Mapping) and len(structure) == len(model.outputs):
         wanted = sorted(structure)
     names: list[str] = []
@@ -187,7 +201,9 @@ def _finish(traced: _Traced, streaming: Streaming, wire: bool) -> Converted:
     output_ends = []
     for tensor, name, timed in zip(traced.model.outputs, traced.output_names, streaming.timed_outputs, strict=True):
         rest = ["time" if timed and axis == 1 else size for axis, size in enumerate(tensor.shape) if axis]
-        output_ends.append(finish.End(name, ("batch", *rest)))
+        # The states that an encoder gives have their batch second, as the recurrent operators have it.
+        first = "batch" if tensor.shape[0] is None else tensor.shape[0]
+        output_ends.append(finish.End(name, (first, *rest)))
     finish.set_ends(proto, input_ends, output_ends)
     form: Form = "stream" if wire else "sequence"
     return Converted(traced.model, form, streaming, traced.inputs, traced.output_names, states, proto, traced.recorder)

@@ -106,7 +106,7 @@ def _is_distributed(model: Any, tensor: Any) -> bool:
     """Whether TimeDistributed takes a graph input apart, in nested models too."""
     import keras
 
-    for node in _nodes(model):
+    for node in graph_nodes(model):
         places = [i for i, argument in enumerate(node.arguments.keras_tensors) if argument is tensor]
         if isinstance(node.operation, keras.layers.TimeDistributed) and 0 in places:
             return True
@@ -121,7 +121,7 @@ def embeddings_fed_by(model: Any, tensor: Any) -> list[Any]:
     import keras
 
     found = []
-    for node in _nodes(model):
+    for node in graph_nodes(model):
         arguments = node.arguments.keras_tensors
         places = [i for i, argument in enumerate(arguments) if argument is tensor]
         if not places or node.is_input:
@@ -147,7 +147,8 @@ def _graph(model: Any) -> Any:
     return getattr(model, "_functional", None) or model
 
 
-def _nodes(model: Any) -> list[Any]:
+def graph_nodes(model: Any) -> list[Any]:
+    """The calls of layers and operations in a Sequential or Functional model, each after those it reads."""
     by_depth = _graph(model)._nodes_by_depth
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
 
@@ -164,7 +165,7 @@ class _Walk:
         self.timed_names |= {input_name(t) for t in graph.inputs if axes[id(t)] is Axis.TIMED}
         if inputs == [Axis.TIMED]:
             self.timed_names.add(model.name)
-        for node in _nodes(model):
+        for node in graph_nodes(model):
             if node.is_input:
                 continue
             arguments = [axes[id(tensor)] for tensor in node.arguments.keras_tensors]

@@ -76,15 +76,20 @@ def _continuation(
     answers = []
     for run in runners:
         carried = _zero_states(hidden, batch)
-        head = run({**{name: array[:, :first] for name, array in feeds.items()}, **carried})
+        head = run({**_between(feeds, inputs, 0, first), **carried})
         carried = {pair.input: head[pair.output] for pair in states}
-        tail = run({**{name: array[:, first:] for name, array in feeds.items()}, **carried})
+        tail = run({**_between(feeds, inputs, first, first + second), **carried})
         joined = {
             name: np.concatenate([head[name], tail[name]], axis=1) if timed else tail[name]
             for name, timed in zip(expected, timed_outputs, strict=True)
         }
         answers.append(joined)
     _compare(found, expected, answers)
+
+
+def _between(feeds: Feeds, inputs: Sequence[Input], start: int, stop: int) -> Feeds:
+    """The feeds of some steps; what has no time axis is the same at every step."""
+    return {item.name: feeds[item.name][:, start:stop] if item.timed else feeds[item.name] for item in inputs}
 
 
 def _compare(found: Differences, expected: Feeds, answers: Sequence[Feeds]) -> None:

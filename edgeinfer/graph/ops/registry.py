@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -193,16 +194,13 @@ def timeless(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[Time])
 
 
 def same_bytes(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[Time]) -> list[Time]:
-    """A view keeps the time axis where it stays the outermost one that is longer than 1, with its length."""
+    """A view keeps the time axis where as many elements stand before it as before, and it has its length."""
     time = times[0]
     if time is None or time == LAST:
         return [time]
-    source = need(ins[0]).shape
-    length = source[time]
-    if all(d == 1 for d in source[:time]):
-        for axis, d in enumerate(outs[0].shape):
-            if d == length:
-                return [axis]
-            if d != 1:
-                break
+    source, target = need(ins[0]).shape, outs[0].shape
+    before = math.prod(source[:time])
+    for axis, d in enumerate(target):
+        if d == source[time] and math.prod(target[:axis]) == before:
+            return [axis]
     raise NotCausalError("it mixes the time axis with others")

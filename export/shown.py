@@ -1,0 +1,36 @@
+"""What a command says of a file that it wrote, to programs and to people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .api import Exported
+
+
+def report(exported: Exported) -> dict[str, Any]:
+    """Ready for JSON."""
+    return {
+        "path": str(exported.path),
+        "bytes": exported.bytes,
+        "form": exported.form,
+        "mode": exported.spec.mode,
+        "window": exported.spec.window.length if exported.spec.window else None,
+        "states": [pair.input for pair in exported.spec.states],
+        "stops": exported.stops,
+        "nodes": dict(exported.nodes),
+        "differences": exported.differences.to_dict() if exported.differences else None,
+    }
+
+
+def text(exported: Exported) -> str:
+    """A few lines."""
+    lines = [f"sequence form, without states: {exported.stops}"] if exported.stops else []
+    nodes = ", ".join(f"{count} {name}" for name, count in exported.nodes.items())
+    mode = f", mode {exported.spec.mode}" if exported.spec.mode else ""
+    lines.append(f"{exported.path}: {exported.bytes} bytes, {exported.form} form{mode}; {nodes}")
+    if exported.differences:
+        lines.append(f"largest difference relative to max(1, |y|), {exported.differences.cases} inputs")
+        lines.append(exported.differences.table())
+    else:
+        lines.append("not verified")
+    return "\n".join(lines)
