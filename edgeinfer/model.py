@@ -585,7 +585,15 @@ def _summary(spec: Spec | None) -> dict[str, Any] | None:
         return None
     data = spec._replace(goldens=()).to_dict()
     data["goldens"] = [golden.name for golden in spec.goldens]
-    text = data["preprocessing"].get("text")
-    if isinstance(text, Mapping) and "vocabulary" in text:
-        data["preprocessing"]["text"] = {**text, "vocabulary": f"{len(text['vocabulary'])} words"}
+    data["preprocessing"] = _without_vocabulary(data["preprocessing"])
     return data
+
+
+def _without_vocabulary(described: Any) -> Any:
+    """The same, at any depth, with the size of each vocabulary in its place."""
+    if not isinstance(described, Mapping):
+        return described
+    return {
+        key: f"{len(value)} words" if key == "vocabulary" and isinstance(value, list) else _without_vocabulary(value)
+        for key, value in described.items()
+    }

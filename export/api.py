@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from edgeinfer.snapshot import write_atomically
 from edgeinfer.spec import Spec
 
-from .build import Built, build
+from .build import Built, build, hidden_sizes
 from .differences import Differences
 from .errors import ExportError
 from .finish import node_counts
@@ -22,6 +22,8 @@ from .quiet import import_keras
 from .rebuild import fixed_length, is_stateful
 from .signature import give, stateless
 from .supported import check_kind, check_model
+from .text import from_ids
+from .text_verify import verify_text
 
 DEFAULT_OPSET = 17
 DEFAULT_ATOL = 1e-5
@@ -36,7 +38,8 @@ class Exported:
     """What was written.
 
     ``stops`` says why the file is in sequence form, or is None; ``nodes`` counts the graph's operators;
-    ``differences`` is None where verification was left out.
+    ``differences`` is None where verification was left out; ``text_layers`` names, by input, the text layer that
+    became its preprocessing.
     """
 
     path: Path
@@ -46,6 +49,7 @@ class Exported:
     nodes: Mapping[str, int]
     bytes: int
     differences: Differences | None
+    text_layers: Mapping[str, str] = field(default_factory=dict)
 
 
 def to_onnx(
@@ -93,9 +97,11 @@ def to_onnx(
         model = load_keras(source, custom_objects)
     check_kind(model)
     stateful = is_stateful(model)
-    with stateless(model):
-        given = give(model, input_signature)
+    with stateless(model), from_ids(model) as text:
+        given = give(text.model, input_signature)
         check_model(given.model)
+        for reader in text.readers:
+            say(f"{reader.about}, becomes preprocessing")
         converted = convert_in_form(given, form, opset, say)
         if form is None and converted.form == "sequence" and stateful:
             raise ExportError(
@@ -103,6 +109,7 @@ def to_onnx(
                 "form sequence exports it starting from zero at each call",
                 argument="stateful",
             )
+        recipe = text.describe(recipe, converted.input_names, mode, window)
         chosen_mode, chosen_window = choose_mode(
             mode,
             window,
@@ -116,15 +123,22 @@ def to_onnx(
         name = recipe.name or (source.stem if source else str(model.name))
         chosen = recipe._replace(name=name, mode=chosen_mode, window=chosen_window)  # type: ignore[arg-type]
         built = build(converted, chosen, opset, atol if verify else None, say)
+        if built.differences is not None:
+            hidden = hidden_sizes(converted.proto, converted.states)
+            verify_text(built.data, text, converted.inputs, converted.output_names, hidden, built.differences, atol)
     write_atomically(target, built.data)
-    return exported(target, converted, built)
+    layers = {converted.input_names[reader.place]: reader.layer.name for reader in text.readers}
+    return exported(target, converted, built, layers)
 
 
-def exported(target: Path, converted: Converted, built: Built) -> Exported:
+def exported(
+    target: Path, converted: Converted, built: Built, text_layers: Mapping[str, str] | None = None
+) -> Exported:
     """What is said of a file that was written."""
     stops = converted.streaming.stops if converted.form == "sequence" else None
     counts = node_counts(converted.proto)
-    return Exported(target, converted.form, built.spec, stops, counts, len(built.data), built.differences)
+    size = len(built.data)
+    return Exported(target, converted.form, built.spec, stops, counts, size, built.differences, text_layers or {})
 
 
 def _check_arguments(form: str | None, mode: str | None, window: int | None, opset: int) -> None:

@@ -15,6 +15,7 @@ def report(exported: Exported) -> dict[str, Any]:
         "form": exported.form,
         "mode": exported.spec.mode,
         "window": exported.spec.window.length if exported.spec.window else None,
+        "text_layers": dict(exported.text_layers),
         "states": [pair.input for pair in exported.spec.states],
         "stops": exported.stops,
         "nodes": dict(exported.nodes),
@@ -24,7 +25,12 @@ def report(exported: Exported) -> dict[str, Any]:
 
 def text(exported: Exported) -> str:
     """A few lines."""
-    lines = [f"sequence form, without states: {exported.stops}"] if exported.stops else []
+    lines = [
+        f'layer "{layer}" became preprocessing; input {name} takes its token ids'
+        for name, layer in exported.text_layers.items()
+    ]
+    if exported.stops:
+        lines.append(f"sequence form, without states: {exported.stops}")
     nodes = ", ".join(f"{count} {name}" for name, count in exported.nodes.items())
     mode = f", mode {exported.spec.mode}" if exported.spec.mode else ""
     lines.append(f"{exported.path}: {exported.bytes} bytes, {exported.form} form{mode}; {nodes}")

@@ -37,11 +37,6 @@ def check_model(model: Any) -> None:
     if not model.built or not model.inputs:
         raise ExportError("the model has no input shape yet; add keras.Input(...) as its first layer, or call it once")
     for tensor in model.inputs:
-        if tensor.dtype == "string":
-            raise ExportError(
-                f'input "{input_name(tensor)}" holds strings; text becomes token ids before the model, so '
-                "build the model from the ids on and put the text step into the preprocessing of its .json"
-            )
         if tensor.dtype not in _INPUT_TYPES:
             raise ExportError(
                 f'input "{input_name(tensor)}" is {tensor.dtype}: expected one of {", ".join(_INPUT_TYPES)}; '

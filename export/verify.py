@@ -46,7 +46,7 @@ def verify(
                 variants += [padded_feeds(feeds, inputs, all_padding) for all_padding in (False, True)]
             for variant in variants:
                 expected = reference(variant)
-                zeros = _zero_states(hidden, batch)
+                zeros = zero_states(hidden, batch)
                 _compare(found, expected, [run({**variant, **zeros}) for run in runners])
     if states:
         _continuation(found, runners, reference, inputs, timed_outputs, states, hidden, generator)
@@ -75,7 +75,7 @@ def _continuation(
     expected = reference(feeds)
     answers = []
     for run in runners:
-        carried = _zero_states(hidden, batch)
+        carried = zero_states(hidden, batch)
         head = run({**_between(feeds, inputs, 0, first), **carried})
         carried = {pair.input: head[pair.output] for pair in states}
         tail = run({**_between(feeds, inputs, first, first + second), **carried})
@@ -107,7 +107,8 @@ def _has_free_axis(inputs: Sequence[Input]) -> bool:
     return any(size is None for item in inputs for size in item.shape[1:])
 
 
-def _zero_states(hidden: Mapping[str, int], batch: int) -> Feeds:
+def zero_states(hidden: Mapping[str, int], batch: int) -> Feeds:
+    """What every state input is before the first step."""
     return {name: np.zeros((1, batch, units), np.float32) for name, units in hidden.items()}
 
 

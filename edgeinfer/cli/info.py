@@ -127,9 +127,11 @@ def _metadata(model: Model) -> list[tuple[str, str]]:
     if spec is None:
         return []
     rows = []
-    text, series = spec.preprocessing.get("text"), spec.preprocessing.get("series")
-    if isinstance(text, Mapping):
-        rows.append(("reads", f"text, a vocabulary of {len(text.get('vocabulary', ())):,} words"))
+    series = spec.preprocessing.get("series")
+    rows += [("reads", line) for line in _tokens(spec.preprocessing)]
+    several = spec.preprocessing.get("inputs")
+    for name, one in several.items() if isinstance(several, Mapping) else ():
+        rows += [(f"{name} reads", line) for line in _tokens(one)]
     if isinstance(series, Mapping):
         rows.append(("reads", f"a series, {plural(len(series.get('features', ())), 'feature')} per row"))
     if spec.goldens:
@@ -138,6 +140,17 @@ def _metadata(model: Model) -> list[tuple[str, str]]:
     for key, value in spec.provenance.items():
         rows.extend(_flat(key, value))
     return rows
+
+
+def _tokens(described: Any) -> list[str]:
+    """What is read as token ids."""
+    lines = []
+    for kind, entries in (("text", "words"), ("integers", "integers")):
+        data = described.get(kind) if isinstance(described, Mapping) else None
+        vocabulary = data.get("vocabulary") if isinstance(data, Mapping) else None
+        if isinstance(vocabulary, list):
+            lines.append(f"{kind}, a vocabulary of {len(vocabulary):,} {entries}")
+    return lines
 
 
 def _flat(key: str, value: Any) -> list[tuple[str, str]]:

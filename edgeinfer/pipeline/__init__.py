@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .classifier import Classification, Classifier, ClassifierStream
     from .forecaster import Forecast, Forecaster, ForecastStream
     from .generator import Generator, GeneratorStream, NextToken
+    from .integers import IntegerEncoder
+    from .text import TextEncoder
+    from .tokens import encoders
 
     Pipeline: TypeAlias = Forecaster | Classifier | Generator
 
@@ -26,8 +29,11 @@ __all__ = [
     "Forecaster",
     "Generator",
     "GeneratorStream",
+    "IntegerEncoder",
     "NextToken",
     "Pipeline",
+    "TextEncoder",
+    "encoders",
     "pipeline",
 ]
 
@@ -41,7 +47,10 @@ _HOMES = {
     "Forecaster": "forecaster",
     "Generator": "generator",
     "GeneratorStream": "generator",
+    "IntegerEncoder": "integers",
     "NextToken": "generator",
+    "TextEncoder": "text",
+    "encoders": "tokens",
 }
 
 if not TYPE_CHECKING:  # to a type checker it would make every name exist

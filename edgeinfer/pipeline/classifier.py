@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..model import Model
 from .fields import known_only, number, only_output, spec_of, wrong
+from .text import Words
 from .tokens import TokenModel, TokenStream
 
 
@@ -38,7 +39,7 @@ class Classifier:
         self._single = len(self.labels) == 2 and bool(shape) and shape[-1] == 1
         self.tokens = TokenModel(model, "classify", 1 if self._single else len(self.labels), "label")
 
-    def __call__(self, text: str) -> Classification:
+    def __call__(self, text: Words) -> Classification:
         """The label of a text. Raises PipelineError on a text without words."""
         encoded = self.tokens.encode(text)
         return self._classify(self.tokens.scores(encoded.ids), encoded.unknown)
@@ -70,7 +71,7 @@ class ClassifierStream(TokenStream):
         super().__init__(classifier.tokens)
         self._classifier = classifier
 
-    def step(self, text: str) -> Classification | None:
+    def step(self, text: Words) -> Classification | None:
         """The label after the tokens of one more piece; None while a window waits."""
         scores, unknown = self._advance(text)
         return None if scores is None else self._classifier._classify(scores, unknown)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..model import Model
 from .fields import count, known_only, preprocessing, spec_of
-from .text import TextEncoder
+from .text import PADDING, TextEncoder, Words
 from .tokens import TokenModel, TokenStream
 
 
@@ -30,10 +30,10 @@ class Generator:
     def __init__(self, model: Model) -> None:
         known_only(spec_of(model).postprocessing, "next_token", ())
         self.model = model
-        vocabulary = TextEncoder.from_dict(preprocessing(model, "text")).vocabulary
-        self.tokens = TokenModel(model, "next_token", len(vocabulary), "word of the vocabulary")
+        self.text = TextEncoder.from_dict(preprocessing(model, "text"))
+        self.tokens = TokenModel(model, "next_token", len(self.text.vocabulary), "word of the vocabulary")
 
-    def __call__(self, text: str, top: int = 1) -> NextToken:
+    def __call__(self, text: Words, top: int = 1) -> NextToken:
         """The ``top`` likeliest words after a text. Raises PipelineError on a text without words."""
         count(top, "next_token", "top")
         encoded = self.tokens.encode(text)
@@ -44,9 +44,9 @@ class Generator:
         return GeneratorStream(self)
 
     def _propose(self, scores: npt.NDArray[np.float32], unknown: tuple[str, ...], top: int) -> NextToken:
-        encoder = self.tokens.encoder
-        order = [int(i) for i in np.argsort(-scores, kind="stable") if i not in (0, encoder.oov)]
-        return NextToken(tuple((encoder.vocabulary[i], float(scores[i])) for i in order[:top]), unknown)
+        words = self.text.vocabulary
+        order = [int(i) for i in np.argsort(-scores, kind="stable") if words[i] != PADDING and i != self.text.oov]
+        return NextToken(tuple((words[i], float(scores[i])) for i in order[:top]), unknown)
 
 
 class GeneratorStream(TokenStream):
@@ -56,7 +56,7 @@ class GeneratorStream(TokenStream):
         super().__init__(generator.tokens)
         self._generator = generator
 
-    def step(self, text: str, top: int = 1) -> NextToken | None:
+    def step(self, text: Words, top: int = 1) -> NextToken | None:
         """The likeliest words after the tokens of one more piece; None while a window waits."""
         count(top, "next_token", "top")
         scores, unknown = self._advance(text)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +12,47 @@ from .. import snapshot
 from ..errors import PipelineError, StreamError, shorten
 from ..model import Model
 from .fields import check_width, only_input, only_output, preprocessing, spec_of, wrong
-from .text import Encoded, TextEncoder
+from .text import Encoded, TextEncoder, Words
 from .window import pad_tokens
+
+if TYPE_CHECKING:
+    from .integers import IntegerEncoder
+
+    Encoder: TypeAlias = TextEncoder | IntegerEncoder
 
 # Probabilities of float32 models sum to 1 within rounding; logits do not.
 SUM_TOLERANCE = 1e-3
+
+
+def encoders(model: Model) -> dict[str, Encoder]:
+    """What turns text, or integers, into the token ids of each input that reads them, by the input's name.
+
+    For a model whose file names no task: ``model(encoder.ids(text)[None])``. Empty where no input reads tokens.
+    Raises PipelineError where the metadata describes one wrongly.
+    """
+    described = {} if model.spec is None else model.spec.preprocessing
+    several = described.get("inputs")
+    if several is None:
+        if "text" not in described and "integers" not in described:
+            return {}
+        return {only_input(model, "text").name: _encoder(described)}
+    names = [value.name for value in model.inputs]
+    if not isinstance(several, Mapping) or not all(isinstance(one, Mapping) for one in several.values()):
+        raise wrong("text", "inputs", "an object of objects by the name of the input", several)
+    for name in several:
+        if name not in names:
+            raise wrong("text", "inputs", "names of inputs: " + ", ".join(names), name)
+    return {name: _encoder(one) for name, one in several.items()}
+
+
+def _encoder(described: Mapping[str, Any]) -> Encoder:
+    if "integers" in described:
+        if "text" in described:
+            raise wrong("text", "preprocessing", "text or integers", list(described))
+        from .integers import IntegerEncoder  # most models read text
+
+        return IntegerEncoder.from_dict(described["integers"])
+    return TextEncoder.from_dict(described.get("text"))
 
 
 class TokenModel:
@@ -25,16 +62,20 @@ class TokenModel:
         """``scores``: how many the model must answer; ``of_what`` names them in messages."""
         self.model = model
         self.stage = stage
-        self.encoder = TextEncoder.from_dict(preprocessing(model, "text"))
+        self._dtype = only_input(model, stage).dtype
+        described = spec_of(model).preprocessing
+        if "integers" not in described:
+            preprocessing(model, "text")
+        self.encoder = _encoder(described)
+        self._length = self.encoder.length if isinstance(self.encoder, TextEncoder) else None
         self._scores = scores
         self._of_what = of_what
-        self._dtype = only_input(model, stage).dtype
         check_width(only_output(model, stage), stage, scores, of_what)
         spec = spec_of(model)
         self._window = spec.window if spec.mode == "window" else None
         self._carries = spec.mode == "stream"
 
-    def encode(self, text: str) -> Encoded:
+    def encode(self, text: Words) -> Encoded:
         """The tokens of a text. Raises PipelineError where there are none."""
         encoded = self.encoder.encode(text)
         if not encoded.tokens:
@@ -47,6 +88,8 @@ class TokenModel:
 
     def scores(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         """What the model answers after the last of at least one token: float32 [scores]."""
+        if self._length is not None:
+            ids = pad_tokens(ids[: self._length], self._length, side="right")
         if self._carries:
             with self.model.stream(scalar=False) as stream:
                 return self.check(stream.run(ids.astype(self._dtype))[-1])
@@ -83,11 +126,19 @@ class TokenStream:
     """Text after text through one model state."""
 
     def __init__(self, tokens: TokenModel) -> None:
+        encoder = tokens.encoder
+        if isinstance(encoder, TextEncoder) and encoder.ngrams:
+            raise PipelineError(
+                f"{tokens.stage}: the model reads runs of words (ngrams {list(encoder.ngrams)}), and those of a text "
+                "are not those of its pieces; give it the whole text",
+                stage=tokens.stage,
+                field="ngrams",
+            )
         self._tokens = tokens
         self._stream = tokens.model.stream(scalar=False)
         self._latest: npt.NDArray[np.float32] | None = None
 
-    def _advance(self, text: str) -> tuple[npt.NDArray[np.float32] | None, tuple[str, ...]]:
+    def _advance(self, text: Words) -> tuple[npt.NDArray[np.float32] | None, tuple[str, ...]]:
         """The scores after the tokens of ``text`` (None while a window waits), and its unknown words.
 
         A text without words changes nothing and repeats the scores.

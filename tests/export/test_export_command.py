@@ -104,12 +104,12 @@ def test_a_difference_above_atol_exits_1_and_keeps_the_old_file(
 def test_an_interruption_leaves_nothing_behind(
     saved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from edgeinfer_export import api
+    from edgeinfer_export import build
 
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(api, "verify_file", interrupted)
+    monkeypatch.setattr(build, "verify", interrupted)
     assert run(saved, "-o", saved.with_suffix(".onnx")) == 1
     assert capsys.readouterr().err.endswith("export: interrupted; nothing was written\n")
     assert files(saved.parent) == {"rain.keras"}

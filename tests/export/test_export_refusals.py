@@ -157,14 +157,6 @@ def test_a_function_of_the_user_is_not_taken_for_the_one_of_keras(
         to_onnx(sequential((None, 3), layers.GRU(3, activation=tanh)), tmp_path / "m.onnx")
 
 
-def test_text_layers_are_refused(keras: Any, layers: Any, sequential: Any, tmp_path: Path) -> None:
-    lookup = layers.StringLookup(vocabulary=["a", "b"], name="lookup")
-    x = keras.Input((None,), dtype="string", name="words")
-    model = keras.Model(x, layers.GRU(3)(layers.Embedding(3, 2)(lookup(x))))
-    with pytest.raises(ExportError, match='input "words" holds strings; text becomes token ids before the model'):
-        to_onnx(model, tmp_path / "m.onnx")
-
-
 def test_a_loop_in_a_layer_of_the_user_is_refused_by_the_layers_name(
     keras: Any, layers: Any, sequential: Any, tmp_path: Path
 ) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import WORDS, next_word_model, sentiment_model, text_spec, topics_model
+from models import WORDS, foreign_model, next_word_model, plain_model, sentiment_model, text_spec, topics_model
 
 from edgeinfer.errors import PipelineError, StreamError
-from edgeinfer.pipeline import Classifier, Generator, pipeline
+from edgeinfer.model import load
+from edgeinfer.pipeline import Classifier, Generator, encoders, pipeline
 from edgeinfer.pipeline.window import pad_tokens
 
 # Probabilities computed here in float64, by the model in float32.
@@ -200,3 +201,49 @@ def test_outputs_that_are_no_probabilities_are_refused() -> None:
         app.tokens.check(np.array([2.0, -1.0, 0.0], np.float32))
     with pytest.raises(PipelineError, match="output: expected 3 values, one per label, got 2"):
         app.tokens.check(np.array([0.5, 0.5], np.float32))
+
+
+def test_a_length_of_the_text_step_comes_before_the_window() -> None:
+    window = {"length": 3, "start": "pad", "pad_value": 0, "pad_side": "right"}
+    app = classifier(sentiment_model(window=window, preprocessing={"text": {**text_spec(), "length": 3}}))
+    assert app("good film deep bad awful").scores == app("good film deep").scores
+    expected = np.asarray(app.model(np.array([[WORDS.index("good"), 0, 0]], np.int32)))[0, 0]
+    assert app("good").scores["positive"] == pytest.approx(float(expected), abs=PROBABILITY_TOLERANCE)
+
+
+def test_a_stream_of_pieces_has_no_ngrams() -> None:
+    app = classifier(sentiment_model(preprocessing={"text": {**text_spec(), "ngrams": [1, 2]}}))
+    assert app("good film").label == "positive"
+    with pytest.raises(PipelineError, match=r"the model reads runs of words \(ngrams \[1, 2\]\), and those of a"):
+        app.stream()
+
+
+def test_a_model_of_integers_is_asked_with_integers() -> None:
+    numbers = {"vocabulary": [*range(100, 100 + len(WORDS))], "oov": 1}
+    app = classifier(sentiment_model(preprocessing={"integers": numbers}))
+    good = 100 + WORDS.index("good")
+    assert app([good, 5]).scores == app(f"{good} 5").scores
+    assert app([good, 5]).unknown == ("5",)
+    assert app([good]).label == "positive"
+
+
+def test_the_encoders_of_a_model_stand_by_the_names_of_its_inputs() -> None:
+    model = load(plain_model(preprocessing={"inputs": {"x": {"text": text_spec()}}}))
+    assert encoders(model)["x"].ids("good bad").tolist() == [WORDS.index("good"), WORDS.index("bad")]
+    assert list(encoders(load(sentiment_model()))) == ["x"]
+    assert encoders(load(plain_model())) == {} == encoders(load(foreign_model()))
+
+
+@pytest.mark.parametrize(
+    ("described", "message"),
+    [
+        ({"inputs": []}, "inputs: expected an object of objects by the name of the input"),
+        ({"inputs": {"x": 1}}, "inputs: expected an object of objects by the name of the input"),
+        ({"inputs": {"z": {"text": text_spec()}}}, "inputs: expected names of inputs: x, got 'z'"),
+        ({"inputs": {"x": {}}}, "text: text: expected an object, got None"),
+        ({"integers": {"vocabulary": [1]}, "text": text_spec()}, "preprocessing: expected text or integers"),
+    ],
+)
+def test_encoders_described_wrongly_are_refused_by_field(described: dict[str, Any], message: str) -> None:
+    with pytest.raises(PipelineError, match=message):
+        encoders(load(plain_model(preprocessing=described)))

@@ -478,11 +478,15 @@ def test_describe_of_every_backend_is_json(backend: Any) -> None:
 def test_describe_leaves_vocabularies_and_goldens_to_programs() -> None:
     tensor = {"dtype": "float32", "shape": [1], "data": "AAAAAA=="}
     spec = {
-        "preprocessing": {"text": {"vocabulary": ["", "<unk>", "a"]}},
+        "preprocessing": {
+            "text": {"vocabulary": ["", "<unk>", "a"]},
+            "inputs": {"x": {"integers": {"vocabulary": [5, 7], "oov": 0}}},
+        },
         "goldens": [{"name": "g", "inputs": {"x": tensor}, "outputs": {"y": tensor}}],
     }
     d = edgeinfer.load(recurrent_model(spec=spec)).describe()
     assert d["spec"]["preprocessing"]["text"]["vocabulary"] == "3 words"
+    assert d["spec"]["preprocessing"]["inputs"] == {"x": {"integers": {"vocabulary": "2 words", "oov": 0}}}
     assert d["spec"]["goldens"] == ["g"]
     assert edgeinfer.load(recurrent_model(with_spec=False)).describe()["spec"] is None
 
