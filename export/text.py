@@ -99,7 +99,10 @@ class Text:
         reader = self.readers[0]
         length = reader.encoder.length if isinstance(reader.encoder, TextEncoder) else None
         if length is None:
-            return recipe
+            # Keras reads a short text as it is.
+            if window is None or recipe.window is not None:
+                return recipe
+            return recipe._replace(window=Window(window, "partial"))
         asked = window if window is not None else recipe.window.length if recipe.window else length
         if asked != length or (mode or recipe.mode) == "stream":
             what = f"window {asked}" if asked != length else "mode stream"
@@ -227,6 +230,12 @@ class _Cut:
                 f"{type(layer).__name__} reads what another layer answers; only one that reads an input of the "
                 "model becomes preprocessing: put it first, or build the model from the ids on",
                 layer=layer.name,
+            )
+        if type(layer).__name__ == "IntegerLookup" and "int" not in tensor.dtype:
+            raise ExportError(
+                f'IntegerLookup on an input of {tensor.dtype}: expected integers (keras.Input(…, dtype="int64"))',
+                layer=layer.name,
+                argument="dtype",
             )
         encoder = _encoder_of(layer, tensor.shape)
         shape = (tensor.shape[0], None) if len(tensor.shape) == 1 else tuple(tensor.shape)

@@ -13,7 +13,9 @@ import onnx
 import pytest
 from edgeinfer_export import ExportError, VerificationError, command, to_onnx
 from edgeinfer_export.text import from_ids
+from hard_strings import hard_strings
 from test_export_command import save
+from test_text_equals_keras import set_words
 
 import edgeinfer
 from edgeinfer.cli import main as edgeinfer_main
@@ -64,6 +66,26 @@ def test_a_sequential_of_texts_answers_raw_text_as_keras_does(build: Any, ends: 
     scores = [app(text).scores["1"] for text in SAMPLES]
     np.testing.assert_allclose(scores, answers(model, SAMPLES)[:, 0], rtol=0, atol=KERAS_ATOL)
     assert app("the x Film").unknown == ("x",)
+
+
+def test_a_window_that_is_asked_for_takes_shorter_texts_as_they_are(build: Any, tmp_path: Path) -> None:
+    model = build(texts())
+    assert to_onnx(model, tmp_path / "m.onnx", window=3).spec.window == Window(3, "partial")
+    app = edgeinfer.pipeline(tmp_path / "m.onnx")
+    assert isinstance(app, Classifier)
+    scores = [app(text).scores["1"] for text in ("good", "bad film", "a good film", "a film of a good film")]
+    expected = answers(model, ["good", "bad film", "a good film", "a good film"])[:, 0]
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=KERAS_ATOL)
+
+
+def test_a_vocabulary_of_any_characters_travels(keras: Any, layers: Any, tmp_path: Path) -> None:
+    words = list(dict.fromkeys(hard_strings()))
+    lookup = layers.StringLookup(vocabulary=["a"])
+    set_words(lookup, words)
+    x = keras.Input((None,), dtype="string")
+    model = keras.Model(x, layers.GRU(2)(layers.Embedding(len(words) + 1, 2)(lookup(x))))
+    to_onnx(model, tmp_path / "m.onnx")
+    assert encoders(edgeinfer.load(tmp_path / "m.onnx"))["x"].vocabulary == ("[UNK]", *words)
 
 
 def test_a_fixed_output_length_is_a_window_padded_at_the_end_of_which_the_first_words_are_kept(
@@ -425,6 +447,13 @@ def test_strings_that_another_layer_reads_are_refused_by_its_name(keras: Any, la
         to_onnx(keras.Model(x, layers.GRU(3)(y)), tmp_path / "m.onnx")
     y = layers.Embedding(9, 2)(layers.Hashing(9, name="hash")(x))
     with pytest.raises(ExportError, match='layer "hash": Hashing reads strings; only TextVectorization and'):
+        to_onnx(keras.Model(x, layers.GRU(3)(y)), tmp_path / "m.onnx")
+
+
+def test_floats_are_not_looked_up(keras: Any, layers: Any, tmp_path: Path) -> None:
+    x = keras.Input((None,), dtype="float32")
+    y = layers.Embedding(9, 2)(layers.IntegerLookup(vocabulary=[1], name="lookup")(x))
+    with pytest.raises(ExportError, match='layer "lookup": IntegerLookup on an input of float32: expected integers'):
         to_onnx(keras.Model(x, layers.GRU(3)(y)), tmp_path / "m.onnx")
 
 
