@@ -57,8 +57,9 @@ class _Budget:
 def bind(graph: Graph, shapes: Mapping[str, tuple[int, ...]], limits: Limits | None = None) -> BoundGraph:
     """Infer every value from the shapes of the graph's inputs, fold constants, drop what no output needs.
 
-    Raises ModelFormatError where a node does not fit its inputs, UnsupportedOperatorError where it needs what is not
-    implemented, ModelLimitError where a tensor, or folding, would blow up. ``limits``: other ones than the graph's.
+    Raises ModelFormatError where a node does not fit its inputs or an output is not of its declared type,
+    UnsupportedOperatorError where a node needs what is not implemented, ModelLimitError where a tensor, or folding,
+    would blow up. ``limits``: other ones than the graph's.
     """
     limits = limits or graph.limits
     values: dict[str, Value] = {name: Value.of(array) for name, array in graph.constants.items()}
@@ -81,6 +82,10 @@ def bind(graph: Graph, shapes: Mapping[str, tuple[int, ...]], limits: Limits | N
         values.update((name, out) for name, out in zip(node.outputs, outs, strict=False) if name)
         if any(out.data is None for out in outs):
             running.append(BoundNode(node, op))
+    for info in graph.outputs:
+        found = values[info.name].dtype
+        if found != info.dtype:
+            raise ModelFormatError(f'output "{info.name}" is declared {info.dtype.name} and computed as {found.name}')
     return BoundGraph(graph, _live(running, graph), values)
 
 

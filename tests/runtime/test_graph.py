@@ -247,6 +247,11 @@ def test_an_input_of_text_is_refused() -> None:
         load(build([node("Identity", ["x"], ["y"])], [given], [value("y", None)]))
 
 
+def test_an_output_of_another_type_than_declared_is_refused() -> None:
+    with pytest.raises(ModelFormatError, match='output "y0" is declared float32 and computed as int64'):
+        load(one_node("Abs", {"a": np.zeros(3, np.int64)}))
+
+
 # --- what operators refuse
 
 

@@ -28,7 +28,7 @@ OURS = ["native", "reference"]
 
 DATA = recurrent_model("LSTM", features=3, hidden=5, outputs=2)
 # An operator that ONNX Runtime has and edgeinfer has not, behind a cell that streams.
-FOREIGN_OP = recurrent_model("GRU", head=["HardSwish"])
+FOREIGN_OP = recurrent_model("GRU", head=["Shrink"])
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_auto_falls_back_to_onnx_runtime_with_one_warning_that_names_the_node(
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage() == (
-        'ONNX Runtime answers for the whole model: in node "hardswish0" (HardSwish): the operator is not implemented'
+        'ONNX Runtime answers for the whole model: in node "shrink0" (Shrink): the operator is not implemented'
     )
     assert m(draw(2, 4, 3)).shape == (2, 4, 2)
     ys = m.stream().run(draw(4, 3))
@@ -134,13 +134,13 @@ def test_auto_falls_back_to_onnx_runtime_with_one_warning_that_names_the_node(
 
 @pytest.mark.parametrize("name", ["native", "reference"])
 def test_a_named_backend_fails_where_it_lacks_an_operator(name: Any) -> None:
-    with pytest.raises(UnsupportedOperatorError, match=r'in node "hardswish0" \(HardSwish\): the operator is not impl'):
+    with pytest.raises(UnsupportedOperatorError, match=r'in node "shrink0" \(Shrink\): the operator is not impl'):
         edgeinfer.load(FOREIGN_OP, backend=name)
 
 
 def test_auto_without_onnx_runtime_fails_naming_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CHOOSE, "available", lambda: ("native", "reference"))
-    with pytest.raises(UnsupportedOperatorError, match=r'in node "hardswish0"'):
+    with pytest.raises(UnsupportedOperatorError, match=r'in node "shrink0"'):
         edgeinfer.load(FOREIGN_OP)
 
 
@@ -199,7 +199,7 @@ def test_onnx_runtime_refusing_a_file_is_a_format_error() -> None:
 
 def test_metadata_with_unknown_states_is_refused_by_every_backend(backend: Any) -> None:
     data = recurrent_model(
-        head=["HardSwish"] if backend == "onnxruntime" else [],
+        head=["Shrink"] if backend == "onnxruntime" else [],
         spec={"states": [{"input": "nothing", "output": "l/final_h"}]},
     )
     with pytest.raises(ModelFormatError, match='the graph has no input "nothing"'):
