@@ -95,6 +95,16 @@ for _label, _more in {
     add("ConvTranspose", f"{_label} groups", draw(2, 4, 10), draw(4, 3, 3, seed=1), draw(6, seed=2), group=2, **_more)
 add("ConvTranspose", "no bias", draw(2, 4, 10), draw(4, 6, 3, seed=1))
 add("ConvTranspose", "two axes", draw(2, 3, 4, 5), draw(3, 2, 3, 2, seed=1), strides=[2, 3], pads=[1, 0, 0, 1])
+add(
+    "ConvTranspose",
+    "fewer elements than taps",
+    draw(2, 4, 2),
+    draw(4, 6, 5, seed=1),
+    strides=[2],
+    dilations=[2],
+    pads=[1, 3],
+)
+add("ConvTranspose", "fewer on two axes", draw(1, 3, 2, 2), draw(3, 2, 3, 4, seed=1), strides=[2, 1], dilations=[1, 2])
 add("ConvTranspose", "no rows", draw(0, 4, 10), draw(4, 6, 3, seed=1))
 
 # --- pooling
@@ -112,6 +122,8 @@ for _op in ("MaxPool", "AveragePool"):
         add(_op, _label, draw(2, 3, 10) - F32(1), kernel_shape=[3], **_more)
     add(_op, "two axes", draw(2, 3, 6, 7), kernel_shape=[2, 3], strides=[2, 1], pads=[0, 1, 1, 2])
     add(_op, "no rows", draw(0, 3, 5), kernel_shape=[2])
+    add(_op, "many taps", draw(2, 3, 90), kernel_shape=[70], strides=[2], pads=[5, 0])
+    add(_op, "many taps of two axes", draw(1, 2, 10, 12), kernel_shape=[9, 8], pads=[0, 1, 2, 0])
 add("AveragePool", "padding counts", draw(2, 3, 10), kernel_shape=[3], pads=[1, 2], count_include_pad=1)
 add(
     "AveragePool",
