@@ -8,24 +8,36 @@ EdgeInferError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgeinfer.errors import EdgeInferError
 
 from .differences import Differences
 from .drift import Drift
 
-__all__ = ["DriftError", "ExportError", "VerificationError"]
+__all__ = ["DriftError", "ExportError", "VerificationError", "all_in_one"]
 
 
 class ExportError(EdgeInferError):
     """A model, layer or argument that export does not take.
 
-    ``layer`` and ``argument`` name what was refused, or are None where the whole model was.
+    ``layer`` and ``argument`` name what was refused, or are None where the whole model was. ``others`` are the
+    refusals that were met besides.
     """
+
+    others: tuple[ExportError, ...] = ()
 
     def __init__(self, message: str, *, layer: str | None = None, argument: str | None = None) -> None:
         super().__init__(message if layer is None else f'layer "{layer}": {message}')
         self.layer = layer
         self.argument = argument
+
+
+def all_in_one(errors: Sequence[ExportError]) -> ExportError:
+    """The first of several refusals, which knows the others."""
+    first = errors[0]
+    first.others = tuple(errors[1:])
+    return first
 
 
 class VerificationError(ExportError):

@@ -16,7 +16,7 @@ from edgeinfer.onnx_file import read_model
 from edgeinfer.spec import StatePair
 
 from . import finish
-from .errors import ExportError
+from .errors import ExportError, all_in_one
 from .layers import Recorder, Recurrent
 from .lowering import convert
 from .quiet import without_noise
@@ -176,10 +176,11 @@ def _output_names(model: Any, taken: Sequence[str]) -> list[str]:
 def _finish(traced: _Traced, streaming: Streaming, wire: bool) -> Converted:
     proto = type(traced.proto)()
     proto.CopyFrom(traced.proto)
-    layers = [layer.name for layer in traced.model._flatten_layers()]
-    finish.refuse_what_is_not_onnx(proto, layers)
+    refused = finish.what_is_not_onnx(proto, traced.recorder)
+    if refused:
+        raise all_in_one(refused)
     states = finish.wire_states(proto, traced.recorder) if wire else ()
-    finish.tidy(proto, layers)
+    finish.tidy(proto, traced.recorder)
     one = len(traced.inputs) == 1
     input_ends = [
         finish.End(

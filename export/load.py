@@ -14,7 +14,7 @@ from typing import Any
 from .errors import ExportError
 from .keras2 import H5_SUFFIXES, HARD_SIGMOID, as_keras_3, dictionaries, hard_sigmoid
 from .lowering import first_line
-from .quiet import without_noise
+from .quiet import import_keras, without_noise
 
 _ZIP, _HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 _LIVE = "export it live, with edgeinfer_export.to_onnx(model, path)"
@@ -99,6 +99,8 @@ def find_custom_objects(places: Sequence[str]) -> dict[str, Any]:
 
     Raises ExportError where a module cannot be imported or has no such name.
     """
+    if places:
+        import_keras()  # silently, before a module does
     found: dict[str, Any] = {}
     sys.path.insert(0, "")
     try:

@@ -21,10 +21,10 @@ from edgeinfer.errors import EdgeInferError
 from edgeinfer.snapshot import write_atomically
 from edgeinfer.spec import SCHEMA_VERSION, SPEC_KEY, Spec
 
-from .api import check_target
 from .drift import Drift, measure
 from .errors import DriftError, ExportError
 from .finish import check
+from .plan import check_target
 
 Weights = Literal["int8", "float16"]
 Activations = Literal["int8"]

@@ -14,7 +14,7 @@ import numpy as np
 from edgeinfer.snapshot import write_atomically
 from edgeinfer.spec import Encoder, Spec
 
-from .api import DEFAULT_ATOL, DEFAULT_OPSET, OPSETS, Exported, check_target, exported
+from .api import DEFAULT_ATOL, Exported, exported
 from .build import build, hidden_sizes
 from .differences import Differences
 from .errors import ExportError, VerificationError
@@ -22,6 +22,7 @@ from .form import Converted, convert_decoder, convert_in_form
 from .goldens import keras_reference
 from .layers import Recurrent
 from .load import check_file, load_keras
+from .plan import DEFAULT_OPSET, check_newest_opset, check_opset, check_target
 from .quiet import import_keras
 from .rebuild import is_stateful
 from .samples import Feeds, random_feeds
@@ -73,8 +74,7 @@ def to_onnx_seq2seq(
     relative to max(1, |y|); in all cases nothing is written.
     """
     say = progress or (lambda line: None)
-    if opset not in OPSETS:
-        raise ExportError(f"opset: expected {OPSETS[0]} to {OPSETS[-1]}, got {opset}", argument="opset")
+    check_opset(opset)
     source = Path(model) if isinstance(model, (str, os.PathLike)) else None
     targets = paths_of(path)
     for target in targets:
@@ -83,6 +83,7 @@ def to_onnx_seq2seq(
         check_file(source)
     say("importing TensorFlow and Keras")
     import_keras()
+    check_newest_opset(opset)
     if source is not None:
         say(f"reading {source}")
         model = load_keras(source, custom_objects)

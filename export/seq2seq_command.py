@@ -10,9 +10,10 @@ from pathlib import Path
 from edgeinfer.errors import EdgeInferError
 
 from . import shown
-from .api import DEFAULT_ATOL, DEFAULT_OPSET, OPSETS
+from .api import DEFAULT_ATOL
 from .errors import VerificationError
 from .load import find_custom_objects
+from .plan import DEFAULT_OPSET
 from .seq2seq import Seq2Seq, to_onnx_seq2seq
 
 # Wrong usage exits 2, as argparse does.
@@ -111,7 +112,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         help="a class or function it was made of",
     )
     parser.add_argument(
-        "--opset", type=int, choices=OPSETS, default=DEFAULT_OPSET, help="ONNX opset (default: %(default)s)"
+        "--opset", type=int, default=DEFAULT_OPSET, metavar="N", help="ONNX opset (default: %(default)s)"
     )
     parser.add_argument(
         "--atol", type=float, default=DEFAULT_ATOL, help="largest difference allowed (default: %(default)s)"

@@ -167,7 +167,7 @@ def _functional(own: Any, arguments: Any, dtypes: Sequence[str], free: Sequence[
     try:
         with without_noise():
             outputs = own(*packed["positional"], **packed["named"])
-            return keras.Model(inputs, outputs, name=own.name)
+            return keras.Model(inputs, outputs, name=f"{own.name}_with_inputs")
     except Exception as error:
         shapes = ", ".join(f"{x.name} {list(x.shape)}" for x in inputs)
         raise ExportError(

@@ -192,7 +192,7 @@ class _Walk:
             raise _StopsHereError(f"{label} puts a value of the whole sequence beside values of each step")
         if not _is_per_step(node):
             stop = f"{label} does not work one time step at a time"
-            if _is_across_steps(layer):
+            if crosses_steps(layer):
                 raise _StopsHereError(stop)
             self.doubt = self.doubt or stop
         return [Axis.TIMED] * len(node.outputs)
@@ -212,11 +212,13 @@ class _Walk:
         return [output] + [Axis.ENDED] * (len(node.outputs) - 1)
 
 
-def _is_across_steps(layer: Any) -> bool:
+def crosses_steps(layer: Any) -> bool:
+    """Whether a layer of Keras' own needs other steps than the present one, whatever stands around it."""
     kind = type(layer).__name__
     if not type(layer).__module__.startswith("keras."):
         return False
-    return kind in _ACROSS_STEPS or (kind in _CONVOLUTIONS and tuple(layer.kernel_size) != (1,))
+    backwards = kind == "Bidirectional" or getattr(layer, "go_backwards", False)
+    return backwards or kind in _ACROSS_STEPS or (kind in _CONVOLUTIONS and tuple(layer.kernel_size) != (1,))
 
 
 def innermost(layer: Any) -> Any:
@@ -233,6 +235,18 @@ def works_on_every_step(layer: Any) -> bool:
     import keras
 
     return type(innermost(layer)) in (keras.layers.Activation, keras.layers.Dense, keras.layers.Dropout)
+
+
+def streams_alone(layer: Any) -> bool | None:
+    """Whether a layer works one time step at a time, whatever stands around it; None where its class does not tell."""
+    import keras
+
+    if crosses_steps(layer):
+        return False
+    if isinstance(layer, (keras.layers.InputLayer, keras.layers.RNN)):
+        return True
+    calls = getattr(layer, "_inbound_nodes", ())
+    return True if calls and all(_is_per_step(call) for call in calls) else None
 
 
 def _is_per_step(node: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .activations import recurrent_activation
-from .errors import ExportError
+from .errors import ExportError, all_in_one
 from .streamable import input_name
 
 _MASKS = "masks are not exported yet; train without it on windows of one length, padded the same way at inference"
@@ -28,25 +28,37 @@ def check_kind(model: Any) -> None:
 
 
 def check_model(model: Any) -> None:
-    """Raise ExportError for the first thing in the model that cannot be exported exactly.
+    """Raise ExportError for what cannot be exported exactly; ``others`` has what was found besides the first."""
+    found = refusals(model)
+    if found:
+        raise all_in_one(found)
 
-    ``model``: a Sequential or Functional model.
-    """
+
+def refusals(model: Any) -> list[ExportError]:
+    """Everything in a Sequential or Functional model that cannot be exported exactly, as far as its layers tell."""
     import keras
 
     if not model.built or not model.inputs:
-        raise ExportError("the model has no input shape yet; add keras.Input(...) as its first layer, or call it once")
-    for tensor in model.inputs:
-        if tensor.dtype not in _INPUT_TYPES:
-            raise ExportError(
-                f'input "{input_name(tensor)}" is {tensor.dtype}: expected one of {", ".join(_INPUT_TYPES)}; '
-                "build the model again with keras.Input(..., dtype=...)"
-            )
+        return [
+            ExportError("the model has no input shape yet; add keras.Input(...) as its first layer, or call it once")
+        ]
+    found = [
+        ExportError(
+            f'input "{input_name(tensor)}" is {tensor.dtype}: expected one of {", ".join(_INPUT_TYPES)}; '
+            "build the model again with keras.Input(..., dtype=...)"
+        )
+        for tensor in model.inputs
+        if tensor.dtype not in _INPUT_TYPES
+    ]
     if not isinstance(model, keras.Sequential) and not _NAME.fullmatch(model.name):
-        raise ExportError(f'TensorFlow cannot trace a model named "{model.name}"; {_RENAME}', argument="name")
+        found.append(ExportError(f'TensorFlow cannot trace a model named "{model.name}"; {_RENAME}', argument="name"))
     for layer in model._flatten_layers(include_self=False):
-        check_layer(layer)
-        check_weights(layer)
+        for check in (check_layer, check_weights):
+            try:
+                check(layer)
+            except ExportError as error:
+                found.append(error)
+    return found
 
 
 def check_layer(layer: Any) -> None:

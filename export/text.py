@@ -125,7 +125,7 @@ class Text:
             return recipe._replace(
                 task="classify", postprocessing={**recipe.postprocessing, "labels": list(self.labels)}
             )
-        if recipe.task is not None or len(self.model.inputs) != 1 or not self.readers:
+        if recipe.task is not None or not self.readers or len(self.model.inputs) != 1:
             return recipe
         classes = _classes(self.model)
         # As many as there are words: those may be the next word's probabilities.

@@ -13,6 +13,7 @@ from typing import Any
 
 from .errors import ExportError
 from .layers import Recorder, replacements
+from .layers.record import flat
 
 _lock = threading.Lock()
 _active = threading.local()
@@ -22,21 +23,26 @@ _active = threading.local()
 def recording() -> Iterator[Recorder]:
     """Replace the ``call`` of the layers by one that leaves placeholders, for this thread, inside the block.
 
-    Calls from other threads meanwhile run Keras' own code; what was replaced is put back in any case.
+    Every call of a layer or operation gets a scope, so that its nodes are known. Calls from other threads meanwhile
+    run Keras' own code; what was replaced is put back in any case.
     """
-    replaced = replacements()
+    import keras
+
     recorder = Recorder()
     with _lock:
-        originals = [(layer, layer.__dict__["call"]) for layer, _ in replaced]
+        replaced = [(kind, "call", _for_this_trace(kind.__dict__["call"], call)) for kind, call in replacements()]
+        kinds = (keras.Operation, keras.Layer)
+        replaced += [(kind, "__call__", _in_a_scope(kind.__dict__["__call__"])) for kind in kinds]
+        originals = [(kind, name, kind.__dict__[name]) for kind, name, _ in replaced]
         try:
-            for layer, call in replaced:
-                layer.call = _for_this_trace(layer.__dict__["call"], call)
+            for kind, name, function in replaced:
+                setattr(kind, name, function)
             _active.recorder = recorder
             yield recorder
         finally:
             _active.recorder = None
-            for layer, original in originals:
-                layer.call = original
+            for kind, name, original in originals:
+                setattr(kind, name, original)
     recorder.finish()
 
 
@@ -52,3 +58,16 @@ def _for_this_trace(original: Callable[..., Any], replacement: Callable[..., Any
             raise
 
     return call
+
+
+def _in_a_scope(original: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(layer: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  (it stands in for one)
+        recorder = getattr(_active, "recorder", None)
+        if recorder is None or not recorder.calls.opens(layer):
+            return original(layer, *args, **kwargs)
+        with recorder.calls.inside(layer) as call:
+            result = original(layer, *args, **kwargs)
+        call.shapes = tuple(tuple(tensor.shape) for tensor in flat(result) if hasattr(tensor, "shape"))
+        return result
+
+    return __call__

@@ -131,7 +131,7 @@ def node_macs(bound: BoundGraph, item: BoundNode) -> int:
         directions, rows, hidden = bound.values[node.inputs[2]].shape
         return steps * batch * directions * rows * (features + hidden)
     if node.op_type in ("MatMul", "Gemm", "edgeinfer.Dense"):
-        inner = bound.values[node.inputs[1]].shape[0 if not node.attributes.get("transB") else 1]
+        inner = bound.values[node.inputs[0]].shape[0 if node.attributes.get("transA") else -1]
         return math.prod(bound.values[node.outputs[0]].shape) * inner
     if node.op_type in ("Conv", "ConvTranspose"):
         # each output element (transposed: each input element) meets the kernel over the channels of its group

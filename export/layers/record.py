@@ -12,16 +12,16 @@ from typing import Any, cast
 import numpy as np
 
 from ..errors import ExportError
+from .calls import Call, Calls
 
 
 @dataclass
 class Record:
     """One call of a layer.
 
-    ``wanted`` is what the layer should be called, ``label`` what it is called in the file (two layers of
-    nested models may share a name), ``name`` the name of this call: the label, or label/call_i where there
-    are several calls. ``distributed`` says that it stands inside TimeDistributed, so that the model's time is
-    part of its batch.
+    ``wanted`` is what the layer should be called: its own name, or that with a part behind it. ``label`` is what it
+    is called in the file, ``name`` the name of this call: the label, or label/call_i where there are several calls.
+    ``distributed`` says that it stands inside TimeDistributed, so that the model's time is part of its batch.
     """
 
     layer: Any
@@ -29,6 +29,7 @@ class Record:
     label: str = field(default="", init=False)
     name: str = field(default="", init=False)
     distributed: bool = field(default=False, init=False)
+    call: Call | None = field(default=None, init=False)
 
     def arrays(self) -> list[np.ndarray]:
         """What the nodes hold: a layer that is called twice gives the same arrays twice."""
@@ -43,11 +44,13 @@ class Record:
 class Recorder:
     """The records of one trace, by the token of their placeholder, in the order of the calls.
 
-    ``refused`` is the first refusal met: Keras raises another error in its place, with its own words around.
+    ``calls`` are those of all layers. ``refused`` is the first refusal met: Keras raises another error in its place,
+    with its own words around.
     """
 
     records: dict[bytes, Record] = field(default_factory=dict)
     refused: ExportError | None = None
+    calls: Calls = field(default_factory=Calls)
     _depth: int = 0
 
     @contextmanager
@@ -71,21 +74,20 @@ class Recorder:
 
         outputs = tf.numpy_function(_never_called, list(inputs), [tf.as_dtype(dtype)] * len(shapes))
         record.distributed = self._depth > 0
+        record.call = self.calls.present
         self.records[outputs[0].op.get_attr("token")] = record
         # set_shape alone is lost when the graph is frozen.
         return [tf.ensure_shape(output, shape) for output, shape in zip(outputs, shapes, strict=True)]
 
     def finish(self) -> None:
-        """Give every record its label and name."""
-        labels: dict[tuple[int, str], str] = {}
+        """Give every call, and every record, its label and name."""
+        self.calls.finish()
         for record in self.records.values():
-            key = (id(record.layer), record.wanted)
-            if key not in labels:
-                label, i = record.wanted, 1
-                while label in labels.values():
-                    label, i = f"{record.wanted}_{i}", i + 1
-                labels[key] = label
-            record.label = labels[key]
+            record.label = record.wanted
+            if record.call is not None:
+                own = record.call.layer.name
+                inner = record.wanted.removeprefix(own) if record.wanted.startswith(own) else f"/{record.wanted}"
+                record.label = record.call.label + inner
         total, seen = Counter(record.label for record in self.records.values()), Counter[str]()
         for record in self.records.values():
             several = total[record.label] > 1

@@ -110,7 +110,7 @@ def test_an_interruption_leaves_nothing_behind(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(build, "verify", interrupted)
-    assert run(saved, "-o", saved.with_suffix(".onnx")) == 1
+    assert run(saved, "-o", saved.with_suffix(".onnx")) == 130
     assert capsys.readouterr().err.endswith("export: interrupted; nothing was written\n")
     assert files(saved.parent) == {"rain.keras"}
 

@@ -157,7 +157,7 @@ def test_a_model_without_such_halves_is_refused_with_the_reason(keras: Any, laye
     state = layers.GRU(3, return_state=True, stateful=True)(stateful_x)[1]
     with pytest.raises(ExportError, match="stateful=True: an encoder starts each sequence anew"):
         export(keras.Model([stateful_x, stateful_y], layers.GRU(3)(stateful_y, initial_state=state)), tmp_path)
-    with pytest.raises(ExportError, match="opset: expected 13 to 18, got 12"):
+    with pytest.raises(ExportError, match="opset: expected at least 13, got 12"):
         export(plain, tmp_path, opset=12)
     assert list(tmp_path.iterdir()) == []
 

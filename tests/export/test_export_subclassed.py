@@ -63,8 +63,10 @@ def test_it_says_which_node_stops_it(keras: Any, subclassed: Any, layers: Any, t
     model = subclassed(lambda self, x: keras.ops.mean(self.g(x), axis=1), X, g=layers.GRU(4, return_sequences=True))
     exported = to_onnx(model, tmp_path / "m.onnx")
     assert exported.form == "sequence" and edgeinfer.load(tmp_path / "m.onnx")(X[:, :3]).shape == (2, 4)
-    assert exported.stops == 'in node "own/Mean" (ReduceMean): it reduces over the time axis'
-    with pytest.raises(ExportError, match=r'form stream is not possible: in node "own/Mean" .*; use form sequence'):
+    assert exported.stops == 'in node "own/ReduceMean" (ReduceMean): it reduces over the time axis'
+    with pytest.raises(
+        ExportError, match=r'form stream is not possible: in node "own/ReduceMean" .*; use form sequence'
+    ):
         to_onnx(model, tmp_path / "m.onnx", form="stream")
 
 
