@@ -30,6 +30,8 @@ from .signature import Given
 from .split import Split, split
 from .streamable import input_name
 from .supported import cells_of, check_kind, check_model
+from .text import Text, from_ids
+from .text_verify import verify_ids
 from .verify import onnxruntime_runner
 
 _SEED = 22
@@ -88,34 +90,56 @@ def to_onnx_seq2seq(
         say(f"reading {source}")
         model = load_keras(source, custom_objects)
     check_kind(model)
+    with from_ids(model) as text:
+        return _halves(text, targets, source.stem if source else str(model.name), opset, atol if verify else None, say)
+
+
+def _halves(
+    text: Text, targets: tuple[Path, Path], name: str, opset: int, limit: float | None, say: Callable[[str], None]
+) -> Seq2Seq:
+    """to_onnx_seq2seq, once the model's text layers are out of it; without ``limit`` nothing is verified."""
+    model = text.model
     check_model(model)
+    for reader in text.readers:
+        say(f"{reader.about}, becomes preprocessing")
     if is_stateful(model):
         raise ExportError("stateful=True: an encoder starts each sequence anew; train with stateful=False")
     halves = split(model)
     own = [input_name(tensor) for tensor, timed in zip(halves.decoder.inputs, halves.stepped, strict=True) if timed]
     if len(own) > 1:
         raise ExportError(f"the decoder has the inputs {', '.join(own)} of its own, and a stream steps over one")
-    limit = atol if verify else None
     say("decoder: converting")
     decoder = convert_decoder(halves.decoder, halves.stepped, opset)
     starts = _starts(decoder, halves)
     encoder_model = halves.encoder(starts)
     say("encoder:")
     encoder = convert_in_form(Given(encoder_model), "sequence", opset, _under("encoder", say))
-    name = source.stem if source else str(model.name)
-    built_encoder = build(encoder, Spec(name=f"{name}.encoder"), opset, limit, _under("encoder", say))
+    described = Spec(name=f"{name}.encoder", preprocessing=text.preprocessing(encoder.input_names, halves.sources))
+    built_encoder = build(encoder, described, opset, limit, _under("encoder", say))
     wiring = Encoder(
         hashlib.sha256(built_encoder.data).hexdigest(),
         {state: state for state in starts},
         {constant: constant for constant in halves.constants},
     )
-    spec = Spec(name=f"{name}.decoder", mode="stream", encoder=wiring)
-    built_decoder = build(decoder, spec, opset, limit, _under("decoder", say))
+    asked_by = iter([tensor for tensor in model.inputs if all(tensor is not source for source in halves.sources)])
+    asked = [next(asked_by) if item.timed else None for item in decoder.inputs]
+    described = Spec(
+        name=f"{name}.decoder",
+        mode="stream",
+        encoder=wiring,
+        preprocessing=text.preprocessing(decoder.input_names, asked),
+    )
+    built_decoder = build(decoder, described, opset, limit, _under("decoder", say))
     differences = None
-    if verify:
+    if limit is not None:
         say("verifying: encoder and decoder step by step against the training model")
         files = (built_encoder.data, built_decoder.data)
-        differences = _step_by_step(model, halves, files, encoder, decoder, atol)
+        items = {
+            id(tensor): item
+            for tensor, item in zip((*halves.sources, *asked), (*encoder.inputs, *decoder.inputs), strict=True)
+        }
+        verify_ids(text, [items[id(tensor)] for tensor in model.inputs], np.random.default_rng(_SEED))
+        differences = _step_by_step(model, halves, files, encoder, decoder, limit)
     for target, built in zip(targets, (built_encoder, built_decoder), strict=True):
         write_atomically(target, built.data)
     return Seq2Seq(

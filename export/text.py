@@ -7,7 +7,7 @@ lookup of words for the index of the largest output, at the model's end, becomes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,14 +85,21 @@ class Text:
                     layer=first.name,
                     argument="preprocessing",
                 )
-        described = [{_key(reader.encoder): reader.encoder.to_dict()} for reader in self.readers]
-        if len(self.model.inputs) == 1:
-            preprocessing: Mapping[str, Any] = described[0]
+        if len(names) == 1:
             spec = self._with_length(spec, mode, window)
-        else:
-            found = {names[reader.place]: one for reader, one in zip(self.readers, described, strict=True)}
-            preprocessing = {"inputs": found}
-        return spec._replace(preprocessing={**spec.preprocessing, **preprocessing})
+        return spec._replace(preprocessing={**spec.preprocessing, **self.preprocessing(names, self.model.inputs)})
+
+    def preprocessing(self, names: Sequence[str], inputs: Sequence[Any]) -> dict[str, Any]:
+        """The metadata of the file that takes ``inputs`` of the model from ids on, under ``names``; None for others."""
+        places = {id(tensor): name for tensor, name in zip(inputs, names, strict=True)}
+        described = {
+            places[id(self.model.inputs[reader.place])]: {_key(reader.encoder): reader.encoder.to_dict()}
+            for reader in self.readers
+            if id(self.model.inputs[reader.place]) in places
+        }
+        if not described:
+            return {}
+        return next(iter(described.values())) if len(names) == 1 else {"inputs": described}
 
     def _with_length(self, recipe: Spec, mode: str | None, window: int | None) -> Spec:
         """A layer that brings every text to one length makes a window of that length."""

@@ -61,9 +61,7 @@ def verify_text(
     import tensorflow as tf
 
     generator = np.random.default_rng(_SEED)
-    samples = {reader.source: _samples(text, reader.source, inputs, generator) for reader in text.readers}
-    for reader in text.readers:
-        _same_ids(text, reader, samples[reader.source])
+    samples = verify_ids(text, inputs, generator)
     if is_stateful(text.original):
         return
     runners = onnxruntime_runner(data), native_runner(data)
@@ -102,6 +100,17 @@ def verify_text(
             f"{atol:.0e}; nothing was written\n" + found.table(),
             found,
         )
+
+
+def verify_ids(text: Text, inputs: Sequence[Input], generator: np.random.Generator) -> dict[int, list[Any]]:
+    """Compare the ids alone; returns the samples, by the input of the original model that they are for.
+
+    ``inputs`` as for verify_text. Raises VerificationError where a layer and its description give other ids.
+    """
+    samples = {reader.source: _samples(text, reader.source, inputs, generator) for reader in text.readers}
+    for reader in text.readers:
+        _same_ids(text, reader, samples[reader.source])
+    return samples
 
 
 def padded(rows: Sequence[np.ndarray]) -> np.ndarray:

@@ -11,7 +11,7 @@ import jsonschema
 import numpy as np
 import onnx
 import pytest
-from edgeinfer_export import ExportError, VerificationError, command, to_onnx
+from edgeinfer_export import ExportError, VerificationError, command, to_onnx, to_onnx_seq2seq
 from edgeinfer_export.text import from_ids
 from hard_strings import hard_strings
 from test_export_command import save
@@ -332,6 +332,29 @@ def test_a_stateful_model_keeps_its_state_and_answers_from_a_new_one(
     app = edgeinfer.pipeline(tmp_path / "m.onnx")
     assert isinstance(app, Classifier)
     assert app("the good film").scores["1"] == pytest.approx(float(expected[0, 0]), abs=KERAS_ATOL)
+
+
+@pytest.mark.slow
+def test_both_halves_of_a_training_model_have_their_words(
+    keras: Any, layers: Any, shuffled: Any, tmp_path: Path
+) -> None:
+    source, target = keras.Input((1,), dtype="string", name="source"), keras.Input((1,), dtype="string", name="target")
+    read = layers.TextVectorization(vocabulary=WORDS, name="read")
+    spoken = layers.TextVectorization(vocabulary=["le", "film", "bon"], name="spoken")
+    memory, state = layers.GRU(4, return_sequences=True, return_state=True)(layers.Embedding(9, 3)(read(source)))
+    steps = layers.GRU(4, return_sequences=True)(layers.Embedding(5, 3)(spoken(target)), initial_state=state)
+    found = layers.Attention()([steps, memory])
+    scores = layers.Dense(5, activation="softmax")(layers.Concatenate()([steps, found]))
+    model = shuffled(keras.Model([source, target], scores))
+    to_onnx_seq2seq(model, tmp_path / "m.onnx")
+    encoder, decoder = edgeinfer.load(tmp_path / "m.encoder.onnx"), edgeinfer.load(tmp_path / "m.decoder.onnx")
+    (reads,), (speaks,) = encoders(encoder).values(), encoders(decoder).values()
+    stream = decoder.given(encoder(reads.ids("The good film!")[None])).stream()
+    rows = [stream.step(int(token)) for token in speaks.ids("le bon")]
+    import tensorflow as tf
+
+    expected = model([tf.constant([["The good film!"]]), tf.constant([["le bon"]])], training=False)
+    np.testing.assert_allclose(np.stack(rows), np.asarray(expected)[0], rtol=0, atol=KERAS_ATOL)
 
 
 def labelled(keras: Any, layers: Any, last: Callable[[Any], Any]) -> Any:
