@@ -15,6 +15,7 @@ from .errors import ExportError
 from .form import Converted, Form, convert_in_form
 from .load import check_file, load_keras
 from .metadata import choose_mode, read_recipe
+from .precision import as_float32
 from .quiet import import_keras
 from .rebuild import fixed_length, is_stateful
 from .signature import Given, give, stateless
@@ -91,7 +92,7 @@ def planned(model: Any, wanted: Wanted, recipe: Spec, say: Callable[[str], None]
     Raises ExportError for what cannot be exported as asked; where several layers cannot, ``others`` has the rest.
     """
     stateful = is_stateful(model)
-    with stateless(model), from_ids(model) as text:
+    with as_float32(model), stateless(model), from_ids(model) as text:
         given = give(text.model, wanted.input_signature)
         check_model(given.model)
         for reader in text.readers:

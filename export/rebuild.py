@@ -127,17 +127,32 @@ def _free(config: Any, timed_names: frozenset[str]) -> None:
 
 
 def _assert_same(model: Any, rebuilt: Any) -> None:
-    """Compare both on one input of the first model's own shape; its state is put back afterwards."""
-    import keras
+    """Compare both on one input of the first model's own shape."""
+    feeds = sample_inputs(model)
+    for a, b in zip(answers(model, feeds), answers(rebuilt, feeds), strict=True):
+        if a.shape != b.shape or not np.all(np.abs(a - b) <= SAME_ATOL * np.maximum(1, np.abs(a))):
+            raise ExportError(
+                "built again with a free batch size and length the model answers otherwise; "
+                "remove what depends on the length, or make its input free (keras.Input((None, features)))"
+            )
 
+
+def sample_inputs(model: Any) -> list[np.ndarray]:
+    """One random array per input, of the model's own shapes."""
     generator = np.random.default_rng(0)
     shapes = [[2 if d is None and i == 0 else d or 3 for i, d in enumerate(t.shape)] for t in model.inputs]
-    feeds = [
+    return [
         generator.integers(0, 2, size=shape).astype(tensor.dtype)
         if "int" in str(tensor.dtype)
         else generator.uniform(0, 1, size=shape).astype(tensor.dtype)
         for shape, tensor in zip(shapes, model.inputs, strict=True)
     ]
+
+
+def answers(model: Any, feeds: list[np.ndarray]) -> list[np.ndarray]:
+    """What the model gives from a zero state, each output in turn; its own state is put back afterwards."""
+    import keras
+
     kept = [
         (state, state.numpy())
         for layer in recurrent_layers(model)
@@ -147,15 +162,8 @@ def _assert_same(model: Any, rebuilt: Any) -> None:
     try:
         for state, value in kept:
             state.assign(np.zeros_like(value))
-        expected = keras.tree.flatten(model(pack_inputs(model, feeds), training=False))
+        flat = keras.tree.flatten(model(pack_inputs(model, feeds), training=False))
+        return [np.asarray(value) for value in flat]
     finally:
         for state, value in kept:
             state.assign(value)
-    got = keras.tree.flatten(rebuilt(pack_inputs(rebuilt, feeds), training=False))
-    for a, b in zip(expected, got, strict=True):
-        a, b = np.asarray(a), np.asarray(b)
-        if a.shape != b.shape or not np.all(np.abs(a - b) <= SAME_ATOL * np.maximum(1, np.abs(a))):
-            raise ExportError(
-                "built again with a free batch size and length the model answers otherwise; "
-                "remove what depends on the length, or make its input free (keras.Input((None, features)))"
-            )

@@ -30,12 +30,6 @@ REFUSED: dict[str, tuple[Build, str, str | None, str]] = {
         "recurrent_activation",
         'recurrent_activation "softmax" has no ONNX recurrent form',
     ),
-    "float16": (
-        lambda layers: [layers.LSTM(3, dtype="mixed_float16", name="bad")],
-        "bad",
-        "dtype",
-        "dtype mixed_float16: only float32 is exported; build the model again under the float32 policy",
-    ),
     "inside Bidirectional": (
         lambda layers: [layers.Bidirectional(layers.LSTM(3, activation="selu", name="bad"))],
         "forward_bad",
