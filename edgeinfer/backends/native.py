@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, ModelLimitError, ModelLoadError
-from ..graph import BoundGraph, Prepared, StepGraph, Value, bind, fuse, node_bytes, node_macs
+from ..errors import InputError, ModelFormatError, ModelLimitError, ModelLoadError
+from ..graph import BoundGraph, Node, Prepared, StepGraph, Value, bind, fuse, node_bytes, node_macs
 from ..kernels.native import Call, Program, Slots, Stepper, core_has_vnni, core_lanes, core_names
 from ..kernels.native import Window as NativeWindow
 from ..plan import (
@@ -39,6 +39,8 @@ from .base import Converter, Part, Parts, StateLayout, check_out, into_record
 ISA_VARIABLE = "EDGEINFER_ISA"
 _MAX_IO = 56
 GATE_ROWS = "native, as gate rows"
+MASKED_CELL = "native, masked cell"
+IN_MASKED_CELL = "native, in a masked cell"
 
 
 def choose_isa(wanted: str | None = None) -> str:
@@ -77,7 +79,7 @@ class NativeBackend:
             raise ModelLimitError(f"{len(self.inputs) + len(self.outputs)} inputs and outputs, at most {_MAX_IO}")
         self._lanes = core_lanes(self.isa)
         self._prepared = prepared
-        self._graph = fuse(prepared.graph)
+        self._graph = fuse(prepared.joined)
         self._weights = Pool(WEIGHTS)
         self._states = StateLayout(prepared.step.states if prepared.step else ())
         self._step_plan = self._plan_step()
@@ -86,7 +88,7 @@ class NativeBackend:
         return NativeBackend(prepared, self.isa, self._gate_rows.limit, self._arithmetic.fast)
 
     def session(self, shapes: Mapping[str, tuple[int, ...]]) -> NativeSession:
-        bound = bind(self._graph, shapes)
+        bound = self._bind(shapes)
         plan = self._plan(bound)
         return NativeSession(_program(plan, self.isa), plan, bound)
 
@@ -124,7 +126,9 @@ class NativeBackend:
 
     def placement(self) -> dict[str, str]:
         plan = self._step_plan or self._smallest_plan()
-        runs = dict.fromkeys((node.name for node in self._prepared.graph.nodes), "native")
+        graph, joined = self._prepared.graph, self._prepared.joined
+        left = {node.name: node for node in joined.nodes}
+        runs = {node.name: _runs_as(left.get(node.name)) for node in graph.nodes}
         runs.update(dict.fromkeys(plan.numpy_nodes, "numpy"), **dict.fromkeys(plan.gate_rows, GATE_ROWS))
         return runs
 
@@ -138,7 +142,7 @@ class NativeBackend:
         return self._parts(plan, self._bind_step(step), (states, after, x, y))
 
     def parts(self, feeds: Mapping[str, np.ndarray]) -> Parts:
-        bound = bind(self._graph, {name: array.shape for name, array in feeds.items()})
+        bound = self._bind({name: array.shape for name, array in feeds.items()})
         values = (bound.values[info.name] for info in self.outputs)
         outputs = [np.empty(value.shape, value.dtype) for value in values]
         ins = [feeds[info.name] for info in self.inputs]
@@ -167,6 +171,15 @@ class NativeBackend:
             return Parts(tuple(parts), partial(program.run, 0, len(plan.nodes), memory))
         return Parts(tuple(parts), partial(_repeat, partial(_Runner(program, plan).run, memory)))
 
+    def _bind(self, shapes: Mapping[str, tuple[int, ...]]) -> BoundGraph:
+        try:
+            return bind(self._graph, shapes)
+        except ModelFormatError:
+            if self._prepared.joined is self._prepared.graph:
+                raise
+        # a mask of other steps than x has: what its subgraph makes of that, no masked cell does
+        return bind(fuse(self._prepared.graph), shapes)
+
     def _plan(self, bound: BoundGraph) -> Plan:
         """The plan of the whole graph, every input and output in a base of its own."""
         names = [info.name for info in self.inputs]
@@ -178,7 +191,7 @@ class NativeBackend:
     def _smallest_plan(self) -> Plan:
         """The plan with every dynamic dimension 1, for a model that has no step."""
         shapes = {i.name: tuple(d if isinstance(d, int) else 1 for d in i.shape) for i in self.inputs}
-        return self._plan(bind(self._graph, shapes))
+        return self._plan(self._bind(shapes))
 
     def _plan_step(self) -> Plan | None:
         """The plan of one step, or None for a model that does not stream."""
@@ -200,6 +213,13 @@ class NativeBackend:
     def _bind_step(self, step: StepGraph) -> BoundGraph:
         shapes = {info.name: step.bound.values[info.name].shape for info in step.bound.graph.inputs}
         return bind(fuse(step.bound.graph), shapes)
+
+
+def _runs_as(node: Node | None) -> str:
+    """What runs a node of the file; None where a masked cell has taken it in."""
+    if node is None:
+        return IN_MASKED_CELL
+    return MASKED_CELL if node.attributes.get("masked") is not None else "native"
 
 
 def _program(plan: Plan, isa: str) -> Program:

@@ -14,6 +14,7 @@ from ..records import NamedTuple
 from .bind import BoundGraph, BoundNode, bind, fold
 from .ir import Graph, ValueInfo
 from .load import build_graph
+from .masked import join_masked_cells
 from .ops import LAST
 from .ops.recurrent import GATES
 from .small import keep_small
@@ -33,9 +34,13 @@ class StepGraph(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A loaded model: its graph with constants folded, which inputs are states, and whether and how it streams."""
+    """A loaded model: its graph with constants folded, which inputs are states, and whether and how it streams.
+
+    ``joined`` is the same graph with each masked cell as one node; the graph itself where it has none.
+    """
 
     graph: Graph
+    joined: Graph
     state_inputs: dict[str, str]
     streamability: Streamability
     step: StepGraph | None
@@ -52,7 +57,8 @@ def prepare(
     """
     stored = build_graph(proto, policy)
     graph = fold(keep_small(stored) if small else stored)
-    return _prepare(graph, find_state_inputs(graph, state_pairs), _parameters(stored))
+    joined = join_masked_cells(graph)
+    return _prepare(graph, joined, find_state_inputs(joined, state_pairs), _parameters(stored))
 
 
 def give(prepared: Prepared, constants: Mapping[str, np.ndarray]) -> Prepared:
@@ -63,12 +69,13 @@ def give(prepared: Prepared, constants: Mapping[str, np.ndarray]) -> Prepared:
     graph = prepared.graph
     rest = tuple(info for info in graph.inputs if info.name not in constants)
     given = graph._replace(inputs=rest, constants={**graph.constants, **constants})
-    return _prepare(fold(given), prepared.state_inputs, prepared.parameters)
+    graph = fold(given)
+    return _prepare(graph, join_masked_cells(graph), prepared.state_inputs, prepared.parameters)
 
 
-def _prepare(graph: Graph, state_inputs: dict[str, str], parameters: int) -> Prepared:
-    streamability = find_streamability(graph, state_inputs)
-    step = _step_graph(graph, state_inputs, streamability) if streamability.streams else None
+def _prepare(graph: Graph, joined: Graph, state_inputs: dict[str, str], parameters: int) -> Prepared:
+    streamability = find_streamability(joined, state_inputs)
+    step = _step_graph(joined, state_inputs, streamability) if streamability.streams else None
     if step is None:
         # Nothing is bound yet: with every dynamic dimension 1, what is wrong in a node shows at load.
         shapes = {i.name: tuple(d if isinstance(d, int) else 1 for d in i.shape) for i in graph.inputs}
@@ -78,7 +85,7 @@ def _prepare(graph: Graph, state_inputs: dict[str, str], parameters: int) -> Pre
             # a batch of 1 fits every model; 1 for another dimension may be what does not fit
             if all(isinstance(d, int) for info in graph.inputs for d in info.shape[len(info.shape) > 1 :]):
                 raise
-    return Prepared(graph, state_inputs, streamability, step, parameters)
+    return Prepared(graph, joined, state_inputs, streamability, step, parameters)
 
 
 def _parameters(graph: Graph) -> int:

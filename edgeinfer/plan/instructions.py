@@ -10,20 +10,21 @@ from ..records import NamedTuple
 from .memory import Ref
 
 MAX_RANK = 8
+WHERE_RANK = 6
 DIMS, ACTS, INS, OUTS = 28, 3, 7, 3
 SCRATCH_ROWS = 5
 STEPS_AHEAD = 32
 NO_BASE = -1
 BY_LENGTH, BY_MASK = 0, 1
 
-LSTM, GRU, RNN, DENSE, GATHER, UNARY, BINARY, SOFTMAX, COPY, CAST, X_SUMS, MASKED = range(1, 13)
+LSTM, GRU, RNN, DENSE, GATHER, UNARY, BINARY, SOFTMAX, COPY, CAST, X_SUMS, MASKED, COMPARE, WHERE, REDUCE = range(1, 16)
 LSTM_SMALL, GRU_SMALL, RNN_SMALL, DENSE_SMALL, GATHER_SMALL = range(32, 37)
 #: What `edgeinfer profile` calls them.
 KERNEL_NAMES = dict(
     enumerate(
         (
             *("lstm", "gru", "rnn", "dense", "gather", "unary", "binary", "softmax", "copy", "cast", "x_sums"),
-            "masked",
+            *("masked", "compare", "where", "reduce"),
         ),
         LSTM,
     )
@@ -54,7 +55,10 @@ ACTIVATIONS = {
     "Clip": 38,
 }
 BINARIES = {"Add": 0, "Sub": 1, "Mul": 2, "Div": 3, "Min": 4, "Max": 5}
+COMPARISONS = {"Equal": 0, "Less": 1, "LessOrEqual": 2, "Greater": 3, "GreaterOrEqual": 4, "And": 5, "Or": 6}
+REDUCTIONS = {"ReduceSum": BINARIES["Add"], "ReduceMin": BINARIES["Min"], "ReduceMax": BINARIES["Max"]}
 DTYPES = {np.dtype(np.float32): 0, np.dtype(np.int32): 1, np.dtype(np.int64): 2}
+WITH_BOOL = {**DTYPES, np.dtype(np.bool_): 3}
 
 RECORD = np.dtype(
     [

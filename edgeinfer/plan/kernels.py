@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from itertools import accumulate
 
 import numpy as np
 
@@ -17,9 +16,11 @@ from ..graph.fuse import DENSE
 from ..kernels.twins.layout import slices
 from . import instructions as code
 from .builder import Builder
+from .logic import compare, not_, reduce_, where
 from .memory import Ref
 from .pack import pack_columns_to_groups, pack_gru_linear, pack_gru_reset_first, pack_lstm, pack_rnn
 from .small import I8_FAST, KINDS, kind_of, matrix, pack_small_cell, pack_small_columns, pack_small_table
+from .strides import broadcast_strides, strides_of
 
 _FLOAT = np.dtype(np.float32)
 RECURRENT = {
@@ -139,9 +140,11 @@ def dense(builder: Builder, node: Node) -> bool:
 
 
 def gather(builder: Builder, node: Node) -> bool:
-    """Rows of a table: axis 0 only."""
+    """Rows of a table: axis 0 only, or one known place on another axis."""
     table, indices = (builder.bound.values[name] for name in node.inputs)
     rank = len(table.shape)
+    if node.attributes["axis"] % rank and indices.data is not None and indices.data.size == 1:
+        return _one_place(builder, node, table, int(indices.data.reshape(-1)[0]))
     if node.attributes["axis"] % rank or indices.dtype not in code.DTYPES:
         return False
     small = builder.bound.graph.small.get(node.inputs[0])
@@ -153,6 +156,18 @@ def gather(builder: Builder, node: Node) -> bool:
     ins = (builder.ref(node.inputs[0]), builder.ref(node.inputs[1]))
     builder.emit(code.Instruction(code.GATHER, node.name, ins, (builder.new(node.outputs[0]),), dims))
     return True
+
+
+def _one_place(builder: Builder, node: Node, table: Value, index: int) -> bool:
+    axis = node.attributes["axis"] % len(table.shape)
+    if table.shape[axis] == 1:
+        builder.alias(node.outputs[0], node.inputs[0])
+        return True
+    shape = tuple(1 if i == axis else d for i, d in enumerate(table.shape))
+    strides = strides_of(table.shape)
+    source = (builder.ref(node.inputs[0]), index % table.shape[axis] * strides[axis], strides)
+    target = (builder.new(node.outputs[0]), 0, strides_of(shape))
+    return _copy(builder, node, table.dtype.itemsize, source, target, shape)
 
 
 def _small_gather(builder: Builder, node: Node, small: Small) -> None:
@@ -211,7 +226,7 @@ def binary(builder: Builder, node: Node) -> bool:
     if len(values) != 2 or out.dtype not in code.DTYPES or len(out.shape) > code.MAX_RANK:
         return False
     dims = (code.BINARIES[node.op_type], code.DTYPES[out.dtype], len(out.shape), *out.shape)
-    strides = [stride for value in values for stride in _broadcast_strides(value, out.shape)]
+    strides = [stride for value in values for stride in broadcast_strides(value, out.shape)]
     ins = [builder.ref(name) for name in node.inputs]
     builder.emit(
         code.Instruction(
@@ -219,17 +234,6 @@ def binary(builder: Builder, node: Node) -> bool:
         )
     )
     return True
-
-
-def _strides(shape: Sequence[int]) -> list[int]:
-    """Of a contiguous array, in items."""
-    return list(accumulate((1, *reversed(shape[1:])), lambda a, b: a * b))[::-1] if shape else []
-
-
-def _broadcast_strides(value: Value, shape: tuple[int, ...]) -> list[int]:
-    missing = len(shape) - len(value.shape)
-    own = [0 if d == 1 else stride for d, stride in zip(value.shape, _strides(value.shape), strict=True)]
-    return [0] * missing + own
 
 
 def softmax(builder: Builder, node: Node) -> bool:
@@ -273,9 +277,9 @@ def transpose(builder: Builder, node: Node) -> bool:
     if len(perm) > code.MAX_RANK:
         return False
     out = builder.bound.values[node.outputs[0]]
-    strides = _strides(value.shape)
+    strides = strides_of(value.shape)
     source = (builder.ref(node.inputs[0]), 0, [strides[p] for p in perm])
-    target = (builder.new(node.outputs[0]), 0, _strides(out.shape))
+    target = (builder.new(node.outputs[0]), 0, strides_of(out.shape))
     return _copy(builder, node, value.dtype.itemsize, source, target, out.shape)
 
 
@@ -287,7 +291,7 @@ def slice_(builder: Builder, node: Node) -> bool:
     starts, ends, axes, steps = (*given, None, None)[:4]
     assert starts is not None and ends is not None
     picked = [range(d)[s] for d, s in zip(value.shape, slices(value.shape, starts, ends, axes, steps), strict=True)]
-    strides = _strides(value.shape)
+    strides = strides_of(value.shape)
     offset = sum(p.start * stride for p, stride in zip(picked, strides, strict=True) if len(p))
     shape = [len(p) for p in picked]
     source = (
@@ -295,7 +299,8 @@ def slice_(builder: Builder, node: Node) -> bool:
         offset,
         [p.step * stride for p, stride in zip(picked, strides, strict=True)],
     )
-    return _copy(builder, node, value.dtype.itemsize, source, (builder.new(node.outputs[0]), 0, _strides(shape)), shape)
+    target = (builder.new(node.outputs[0]), 0, strides_of(shape))
+    return _copy(builder, node, value.dtype.itemsize, source, target, shape)
 
 
 def concat(builder: Builder, node: Node) -> bool:
@@ -303,13 +308,13 @@ def concat(builder: Builder, node: Node) -> bool:
     if len(out.shape) > code.MAX_RANK:
         return False
     axis = node.attributes["axis"] % len(out.shape)
-    strides = _strides(out.shape)
+    strides = strides_of(out.shape)
     refs = [builder.ref(name) for name in node.inputs]
     target = builder.new(node.outputs[0])
     offset = 0
     for name, ref in zip(node.inputs, refs, strict=True):
         value = builder.bound.values[name]
-        source = (ref, 0, _strides(value.shape))
+        source = (ref, 0, strides_of(value.shape))
         _copy(builder, node, out.dtype.itemsize, source, (target, offset * strides[axis], strides), value.shape)
         offset += value.shape[axis]
     return True
@@ -319,8 +324,8 @@ def expand(builder: Builder, node: Node) -> bool:
     value, out = (builder.bound.values[name] for name in (node.inputs[0], node.outputs[0]))
     if len(out.shape) > code.MAX_RANK:
         return False
-    source = (builder.ref(node.inputs[0]), 0, _broadcast_strides(value, out.shape))
-    target = (builder.new(node.outputs[0]), 0, _strides(out.shape))
+    source = (builder.ref(node.inputs[0]), 0, broadcast_strides(value, out.shape))
+    target = (builder.new(node.outputs[0]), 0, strides_of(out.shape))
     return _copy(builder, node, value.dtype.itemsize, source, target, out.shape)
 
 
@@ -330,9 +335,9 @@ def cast(builder: Builder, node: Node) -> bool:
     if value.dtype == to:
         builder.alias(node.outputs[0], node.inputs[0])
         return True
-    if value.dtype not in code.DTYPES or to not in code.DTYPES:
+    if value.dtype not in code.WITH_BOOL or to not in code.WITH_BOOL:
         return False
-    dims = (math.prod(value.shape), code.DTYPES[value.dtype], code.DTYPES[to])
+    dims = (math.prod(value.shape), code.WITH_BOOL[value.dtype], code.WITH_BOOL[to])
     ins = (builder.ref(node.inputs[0]),)
     builder.emit(code.Instruction(code.CAST, node.name, ins, (builder.new(node.outputs[0]),), dims))
     return True
@@ -351,6 +356,10 @@ KERNELS: dict[str, Callable[[Builder, Node], bool]] = {
     ),
     "Clip": clip,
     **dict.fromkeys(code.BINARIES, binary),
+    **dict.fromkeys(code.COMPARISONS, compare),
+    "Not": not_,
+    "Where": where,
+    **dict.fromkeys((*code.REDUCTIONS, "ReduceMean", "ReduceProd"), reduce_),
     "Softmax": softmax,
     "LogSoftmax": softmax,
     "Transpose": transpose,

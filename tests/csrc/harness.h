@@ -63,6 +63,6 @@ typedef struct group {
 extern uint32_t sweep_stride;
 
 extern const group activation_groups[], recurrent_groups[], op_groups[], pool_groups[], small_groups[],
-    masked_groups[];
+    masked_groups[], logic_groups[];
 
 #endif

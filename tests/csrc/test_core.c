@@ -53,7 +53,7 @@ int main(int argc, char **argv)
         sweep_stride = 1;
     int failed_groups = 0;
     const group *const families[] = {core_groups, activation_groups, recurrent_groups, op_groups, pool_groups, small_groups,
-                                     masked_groups};
+                                     masked_groups, logic_groups};
     for (size_t k = 0; k < sizeof families / sizeof families[0]; k++) {
         if (every_float && families[k] != activation_groups)
             continue;

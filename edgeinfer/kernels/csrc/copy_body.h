@@ -87,9 +87,21 @@ static EI_NOINLINE ei_status EI_FN(ei_cast)(const ei_instr *instr, char *const *
         EI_CAST_LOOP(ei_i32, ei_i64, (int64_t));
     if (from_dtype == EI_I64 && to_dtype == EI_I32)
         EI_CAST_LOOP(ei_i64, ei_i32, (int32_t)(uint32_t)(uint64_t));
-    if (from_dtype != to_dtype || from_dtype < EI_F32 || from_dtype > EI_I64)
+    if (to_dtype == EI_BOOL && from_dtype == EI_F32)
+        EI_CAST_LOOP(ei_f32, ei_u8, 0 !=);
+    if (to_dtype == EI_BOOL && from_dtype == EI_I32)
+        EI_CAST_LOOP(ei_i32, ei_u8, 0 !=);
+    if (to_dtype == EI_BOOL && from_dtype == EI_I64)
+        EI_CAST_LOOP(ei_i64, ei_u8, 0 !=);
+    if (from_dtype == EI_BOOL && to_dtype == EI_F32)
+        EI_CAST_LOOP(ei_u8, ei_f32, 0 !=);
+    if (from_dtype == EI_BOOL && to_dtype == EI_I32)
+        EI_CAST_LOOP(ei_u8, ei_i32, 0 !=);
+    if (from_dtype == EI_BOOL && to_dtype == EI_I64)
+        EI_CAST_LOOP(ei_u8, ei_i64, 0 !=);
+    if (from_dtype != to_dtype || from_dtype < EI_F32 || from_dtype > EI_BOOL)
         return EI_BAD_PROGRAM;
     if (count > 0)
-        memcpy(to, from, (size_t)count * (from_dtype == EI_I64 ? 8 : 4));
+        memcpy(to, from, (size_t)count * (from_dtype == EI_BOOL ? 1 : from_dtype == EI_I64 ? 8 : 4));
     return EI_OK;
 }

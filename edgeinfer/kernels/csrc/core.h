@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #define EI_MAX_RANK 8
+#define EI_WHERE_RANK 6
 #define EI_ALIGN 64 /* constants, arena slots and state banks start on this boundary */
 
 typedef enum ei_status {
@@ -32,6 +33,9 @@ typedef enum ei_op {
     EI_OP_CAST = 10,
     EI_OP_X_SUMS = 11,
     EI_OP_MASKED = 12,
+    EI_OP_COMPARE = 13,
+    EI_OP_WHERE = 14,
+    EI_OP_REDUCE = 15,
     EI_OP_LSTM_SMALL = 32,
     EI_OP_GRU_SMALL = 33,
     EI_OP_RNN_SMALL = 34,
@@ -71,10 +75,20 @@ typedef enum ei_binary {
     EI_MAX = 5
 } ei_binary;
 
+typedef enum ei_comparison {
+    EI_EQUAL = 0,
+    EI_LESS = 1,
+    EI_LESS_OR_EQUAL = 2,
+    EI_GREATER = 3,
+    EI_GREATER_OR_EQUAL = 4,
+    EI_AND = 5,
+    EI_OR = 6
+} ei_comparison;
+
 /* How small weights are stored, and what is computed from them (small_body.h). */
 typedef enum ei_weights { EI_WEIGHTS_F16 = 1, EI_WEIGHTS_I8 = 2, EI_WEIGHTS_I8_FAST = 3 } ei_weights;
 
-typedef enum ei_dtype { EI_F32 = 0, EI_I32 = 1, EI_I64 = 2 } ei_dtype;
+typedef enum ei_dtype { EI_F32 = 0, EI_I32 = 1, EI_I64 = 2, EI_BOOL = 3 } ei_dtype; /* EI_BOOL: bytes, not 0 for true */
 
 /* What tells the steps of an EI_OP_MASKED that count. */
 typedef enum ei_steps { EI_STEPS_BY_LENGTH = 0, EI_STEPS_BY_MASK = 1 } ei_steps;
@@ -139,12 +153,17 @@ typedef enum ei_steps { EI_STEPS_BY_LENGTH = 0, EI_STEPS_BY_MASK = 1 } ei_steps;
  *   (strides in elements, 0 where broadcast).   in: 0 a   1 b   out: 0 contiguous.
  *   act[0] is applied to the result (float32 only, else LINEAR). MIN and MAX let NaN through. Integers wrap on
  *   overflow; divided by zero they give 0.
+ * COMPARE: as BINARY, with an ei_comparison, and booleans as the result
+ * WHERE: out = in[0] != 0 ? in[1] : in[2].   dim: item size (1, 4 or 8) of in[1] and in[2], rank (at most
+ *   EI_WHERE_RANK), then rank output sizes, then rank strides of each input.   out: 0 contiguous
+ * REDUCE: over the last axis.   dim: EI_MIN, EI_MAX or, of integers, EI_ADD; dtype; rows; N, at least 1.
+ *   in: 0 [rows, N]   out: 0 [rows]. NaN goes through.
  * SOFTMAX: over the last axis, the maximum subtracted first.   dim: rows, N, log (0 softmax, 1 log softmax).
  *   in: 0   out: 0 (in place allowed)
  * COPY: dim: item size (1, 2, 4 or 8), rank, then rank sizes, then rank source strides, then rank destination
  *   strides (in items; negative allowed for the source).   in: 0   out: 0
  * CAST: dim: count, from dtype, to dtype.   in: 0   out: 0.   Float to integer truncates; out of range or NaN
- *   gives the minimum of the type.
+ *   gives the minimum of the type; to a boolean, what is not 0 gives true.
  */
 #define EI_DIMS 28
 #define EI_ACTS 3

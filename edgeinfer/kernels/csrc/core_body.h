@@ -23,6 +23,7 @@
 #include "dense_body.h"
 #include "gather_body.h"
 #include "elementwise_body.h"
+#include "logic_body.h"
 #include "softmax_body.h"
 #include "copy_body.h"
 #include "small_body.h"

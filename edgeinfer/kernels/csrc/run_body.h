@@ -17,6 +17,9 @@ static ei_status EI_FN(ei_run)(const ei_instr *code, size_t count, char *const *
         case EI_OP_COPY: status = EI_FN(ei_copy)(instr, bases); break;
         case EI_OP_CAST: status = EI_FN(ei_cast)(instr, bases); break;
         case EI_OP_X_SUMS: status = EI_FN(ei_x_sums_f32)(instr, bases); break;
+        case EI_OP_COMPARE: status = EI_FN(ei_compare)(instr, bases); break;
+        case EI_OP_WHERE: status = EI_FN(ei_where)(instr, bases); break;
+        case EI_OP_REDUCE: status = EI_FN(ei_reduce)(instr, bases); break;
         case EI_OP_MASKED: status = EI_FN(ei_masked)(instr, bases); break;
         case EI_OP_LSTM_SMALL:
         case EI_OP_GRU_SMALL:

@@ -1,0 +1,75 @@
+"""Which kernel of the core runs comparisons, logic, choices and reductions: what a mask is made of."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..graph import Node
+from ..kernels.twins.reductions import reduced_axes
+from . import instructions as code
+from .builder import Builder
+from .memory import Ref
+from .strides import broadcast_strides
+
+_FALSE = np.zeros(1, np.bool_)
+
+
+def compare(builder: Builder, node: Node) -> bool:
+    """Comparisons, And and Or."""
+    values = [builder.bound.values[name] for name in node.inputs]
+    return _compare(builder, node, [builder.ref(name) for name in node.inputs], values[0].dtype)
+
+
+def not_(builder: Builder, node: Node) -> bool:
+    """Whether it equals false."""
+    false = builder.constant("false", lambda: _FALSE)
+    return _compare(builder, node, [builder.ref(node.inputs[0]), false], np.dtype(np.bool_))
+
+
+def _compare(builder: Builder, node: Node, ins: list[Ref], dtype: np.dtype) -> bool:
+    values, out = builder.bound.values, builder.bound.values[node.outputs[0]]
+    if dtype not in code.WITH_BOOL or len(out.shape) > code.MAX_RANK:
+        return False
+    operation = code.COMPARISONS[node.op_type if node.op_type != "Not" else "Equal"]
+    strides = [stride for name in node.inputs for stride in broadcast_strides(values[name], out.shape)]
+    strides += [0] * (2 * len(out.shape) - len(strides))
+    dims = (operation, code.WITH_BOOL[dtype], len(out.shape), *out.shape, *strides)
+    builder.emit(code.Instruction(code.COMPARE, node.name, ins, (builder.new(node.outputs[0]),), dims))
+    return True
+
+
+def where(builder: Builder, node: Node) -> bool:
+    values, out = builder.bound.values, builder.bound.values[node.outputs[0]]
+    rank, item = len(out.shape), out.dtype.itemsize
+    if rank > code.WHERE_RANK or item not in (1, 4, 8):
+        return False
+    strides = [stride for name in node.inputs for stride in broadcast_strides(values[name], out.shape)]
+    ins = [builder.ref(name) for name in node.inputs]
+    dims = (item, rank, *out.shape, *strides)
+    builder.emit(code.Instruction(code.WHERE, node.name, ins, (builder.new(node.outputs[0]),), dims))
+    return True
+
+
+def reduce_(builder: Builder, node: Node) -> bool:
+    """Over the last axes: minimum and maximum, and the sum of integers. One element reduces to itself."""
+    value = builder.bound.values[node.inputs[0]]
+    given = builder.bound.values[node.inputs[1]].data if len(node.inputs) > 1 else None
+    axes = sorted(reduced_axes(node.attributes, len(value.shape), given))
+    count = math.prod(value.shape[axis] for axis in axes)
+    if count == 1:
+        builder.alias(node.outputs[0], node.inputs[0])
+        return True
+    moving = [axis for axis in axes if value.shape[axis] != 1]
+    last = [axis for axis, size in enumerate(value.shape) if size != 1][-len(moving) :]
+    operation = code.REDUCTIONS.get(node.op_type)
+    if operation is None or value.dtype not in code.DTYPES or moving != last or count < 1:
+        return False
+    if value.dtype.kind == "f" and node.op_type == "ReduceSum":
+        return False
+    rows = math.prod(value.shape) // count
+    dims = (operation, code.DTYPES[value.dtype], rows, count)
+    ins = (builder.ref(node.inputs[0]),)
+    builder.emit(code.Instruction(code.REDUCE, node.name, ins, (builder.new(node.outputs[0]),), dims))
+    return True
