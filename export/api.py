@@ -75,17 +75,15 @@ def to_onnx(
     target = Path(path)
     model, recipe, source = read(model, wanted, spec, custom_objects, say, target)
     with planned(model, wanted, recipe, say) as plan:
-        converted = plan.converted
-        name = recipe.name or (source.stem if source else str(model.name))
+        converted, text = plan.converted, plan.text
+        name = plan.recipe.name or (source.stem if source else str(model.name))
         chosen = plan.recipe._replace(name=name, mode=plan.mode, window=plan.window)  # type: ignore[arg-type]
         built = build(converted, chosen, opset, atol if verify else None, say)
         if built.differences is not None:
             hidden = hidden_sizes(converted.proto, converted.states)
-            verify_text(
-                built.data, plan.text, converted.inputs, converted.output_names, hidden, built.differences, atol
-            )
+            verify_text(built.data, text, converted.inputs, converted.output_names, hidden, built.differences, atol)
     write_atomically(target, built.data)
-    layers = {converted.input_names[reader.place]: reader.layer.name for reader in plan.text.readers}
+    layers = {converted.input_names[reader.place]: reader.layer.name for reader in text.readers}
     return exported(target, converted, built, layers)
 
 

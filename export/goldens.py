@@ -10,8 +10,8 @@ import numpy as np
 from edgeinfer.spec import Golden
 
 from .errors import ExportError
-from .lowering import first_line, pack_inputs
-from .quiet import without_noise
+from .forward import forward
+from .lowering import first_line
 from .samples import Feeds, Input, has_tokens, lengths, padded_feeds, random_feeds
 
 _SEED = 20
@@ -22,17 +22,15 @@ Reference = Callable[[Mapping[str, np.ndarray]], Feeds]
 
 def keras_reference(model: Any, input_names: Sequence[str], output_names: Sequence[str]) -> Reference:
     """A function from named inputs to the named outputs that Keras gives for them."""
-    import keras
+    answer = forward(model)
 
     def run(feeds: Mapping[str, np.ndarray]) -> Feeds:
         try:
-            with without_noise():
-                result = model(pack_inputs(model, [feeds[name] for name in input_names]), training=False)
+            outputs = answer([feeds[name] for name in input_names])
         except Exception as error:
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
             raise ExportError(f"Keras cannot run the model on {shapes}: {first_line(error)}") from error
-        flat = [np.asarray(keras.ops.convert_to_numpy(tensor)) for tensor in keras.tree.flatten(result)]
-        return dict(zip(output_names, flat, strict=True))
+        return dict(zip(output_names, outputs, strict=True))
 
     return run
 

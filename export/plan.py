@@ -41,14 +41,14 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """The converted model, how streams run it, the text layers that left it, and the recipe with what they do."""
+    """The converted model, what the metadata says of it, how streams run it, and the text layers taken out of it."""
 
     given: Given
     converted: Converted
+    recipe: Spec
     mode: str | None
     window: Window | None
     text: Text
-    recipe: Spec
 
     @property
     def stops(self) -> str | None:
@@ -116,7 +116,7 @@ def planned(model: Any, wanted: Wanted, recipe: Spec, say: Callable[[str], None]
             stops=stops,
             streams=converted.form == "stream",
         )
-        yield Plan(given, converted, mode, window, text, recipe)
+        yield Plan(given, converted, recipe, mode, window, text)
 
 
 def check_target(target: Path, source: Path | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ExportError
+from .forward import forward
 from .lowering import first_line, pack_inputs
 from .streamable import Streaming, input_name
 
@@ -162,8 +163,7 @@ def answers(model: Any, feeds: list[np.ndarray]) -> list[np.ndarray]:
     try:
         for state, value in kept:
             state.assign(np.zeros_like(value))
-        flat = keras.tree.flatten(model(pack_inputs(model, feeds), training=False))
-        return [np.asarray(value) for value in flat]
+        return forward(model)(feeds)
     finally:
         for state, value in kept:
             state.assign(value)

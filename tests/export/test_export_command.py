@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -113,6 +114,23 @@ def test_an_interruption_leaves_nothing_behind(
     assert run(saved, "-o", saved.with_suffix(".onnx")) == 130
     assert capsys.readouterr().err.endswith("export: interrupted; nothing was written\n")
     assert files(saved.parent) == {"rain.keras"}
+
+
+@pytest.mark.parametrize("stage", ["importing TensorFlow", "converting"])
+def test_ctrl_c_at_any_stage_exits_130_and_leaves_the_old_file(stage: str, saved: Path) -> None:
+    target = saved.with_suffix(".onnx")
+    target.write_bytes(b"old")
+    command_line = [sys.executable, "-m", "edgeinfer_export", str(saved), "-o", str(target)]
+    with subprocess.Popen(command_line, stderr=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if stage in line:
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stderr.read().splitlines()
+    assert process.returncode == 130
+    assert rest[-1] == "export: interrupted; nothing was written"
+    assert target.read_bytes() == b"old" and files(saved.parent) == {"rain.keras", "rain.onnx"}
 
 
 def test_a_refused_layer_exits_3_by_name(
