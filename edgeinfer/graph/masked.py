@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from ..records import NamedTuple
 from .ir import Graph, Node
 from .ops.recurrent import LENGTHS, STATE_INPUTS
 
