@@ -209,7 +209,7 @@ static EI_NOINLINE int EI_FN(ei_round_h)(const ei_f32 *h, int64_t n, int8_t *q) 
 
 /* Two blocks of an LSTM with the usual activations: their sums side by side, and one's activations while the other's
  * wait. Elsewhere the CPU overlaps the blocks by itself, but here the sums are so short that most of a step is
- * waiting: 94 ns for 32 units became 78, 200 for 64 became 170. */
+ * waiting. */
 EI_INLINE void ei_lstm_fast_pair(const ei_small_call *c, const ei_one *one, const char *p, int64_t block,
                                  int64_t unit)
 {
@@ -238,20 +238,93 @@ EI_INLINE void ei_lstm_fast_one(const ei_small_call *c, const ei_one *one, const
     ei_lstm_units(NULL, 1, ei_sums_scaled(whole, rest.r_scale, x, 4), one, unit, EI_LANES);
 }
 
+#ifdef EI_VNNI
+
+/* The whole sums of a block, and the x W of the block after it. */
+typedef struct ei_fast_sums {
+    ei_sums h, x;
+} ei_fast_sums;
+
+/* inputs: 0 where no block comes after. */
+EI_INLINE ei_fast_sums ei_small_beside(const int32_t *correction, const int8_t *q, int64_t hidden, const char *r,
+                                       const ei_f32 *x, int64_t inputs, const char *w)
+{
+    const ei_form f = {EI_WEIGHTS_I8_FAST, 4};
+    const int64_t row = 4 * EI_VECTOR_BYTES, w_row = 4 * EI_LANES, half = inputs / 2, first = inputs - half;
+    const vi zero = vi_zero();
+    ei_whole_sums s = ei_whole_load(correction, 4), t = {zero, zero, zero, zero};
+    ei_sums a = ei_sums_zero(), b = a;
+    int64_t quads = ei_quads(hidden);
+    for (int64_t k = 0; k < half; k++) {
+        a = ei_small_fma(f, a, x[k], w + k * w_row);
+        b = ei_small_fma(f, b, x[first + k], w + (first + k) * w_row);
+        if (quads >= 4) {
+            s = ei_small_dot(f, s, q, r);
+            t = ei_small_dot(f, t, q + 4, r + row);
+            s = ei_small_dot(f, s, q + 8, r + 2 * row);
+            t = ei_small_dot(f, t, q + 12, r + 3 * row);
+            quads -= 4, q += 16, r += 4 * row;
+        }
+    }
+    if (first > half)
+        a = ei_small_fma(f, a, x[half], w + half * w_row);
+    for (; quads >= 2; quads -= 2, q += 8, r += 2 * row) {
+        s = ei_small_dot(f, s, q, r);
+        t = ei_small_dot(f, t, q + 4, r + row);
+    }
+    if (quads > 0)
+        s = ei_small_dot(f, s, q, r);
+    const ei_sums h = {vi_to_vf(vi_add(s.a, t.a)), vi_to_vf(vi_add(s.b, t.b)), vi_to_vf(vi_add(s.c, t.c)),
+                       vi_to_vf(vi_add(s.d, t.d))};
+    return (ei_fast_sums){h, ei_sums_add(a, b)};
+}
+
+/* Blocks one after the other, each with the x W of the next beside its h R: R is waited for, W is widened, and each
+ * fills the other's gaps. 9.1 µs for 64 inputs and 512 units became 7.4, 160 ns for 8 and 64 became 147. Without VNNI,
+ * where a product takes more instructions and registers, the pairs are 8 to 15 % faster. */
+EI_INLINE void ei_lstm_fast_beside(const ei_small_call *c, const ei_one *one, const char *weights, int64_t block,
+                                   int64_t blocks, int backward)
+{
+    const int64_t w = 16 * EI_VECTOR_BYTES, r = w + ei_whole_vectors(c->inputs * 4 * EI_LANES);
+    const int64_t turn = backward ? -1 : 1;
+    int64_t at = backward ? blocks - 1 : 0;
+    const char *p = weights + at * block;
+    ei_sums x = ei_sums_zero();
+    if (blocks > 0)
+        x = ei_small_two((ei_form){EI_WEIGHTS_I8_FAST, 4}, x, c->x, c->inputs, p + w);
+    for (; blocks > 0; blocks--, at += turn, p += turn * block) {
+        const float *bias = (const float *)(const void *)p, *w_scale = bias + 4 * EI_LANES;
+        const float *r_scale = w_scale + 4 * EI_LANES;
+        const int32_t *correction = (const int32_t *)(const void *)(r_scale + 4 * EI_LANES);
+        const int more = blocks > 1;
+        const ei_fast_sums sums = ei_small_beside(correction, c->q, c->hidden, p + r, c->x, more ? c->inputs : 0,
+                                                  more ? p + turn * block + w : p);
+        x = ei_sums_scaled(x, w_scale, ei_sums_load(bias, 4), 4);
+        ei_lstm_units(NULL, 1, ei_sums_scaled(sums.h, r_scale, x, 4), one, at * EI_LANES, EI_LANES);
+        x = sums.x;
+    }
+}
+
+#endif
+
 /* All whole blocks, after h is rounded to c->q. Returns whether there was a NaN; then nothing else is done. */
 static EI_NOINLINE int EI_FN(ei_lstm_fast_blocks)(const ei_small_call *c, const char *weights, int64_t block,
                                                   int64_t blocks, int backward)
 {
     const ei_one one = {.c = c->c, .c_next = c->c_next, .out = {c->h_next, c->h_copy}};
-    const int64_t pairs = blocks / 2;
     if (ei_small_round(c->h, c->hidden, c->q))
         return 1;
+#ifdef EI_VNNI
+    ei_lstm_fast_beside(c, &one, weights, block, blocks, backward);
+#else
+    const int64_t pairs = blocks / 2;
     if (blocks % 2 != 0)
         ei_lstm_fast_one(c, &one, weights + (blocks - 1) * block, (blocks - 1) * EI_LANES);
     for (int64_t k = 0; k < pairs; k++) {
         const int64_t at = backward ? pairs - 1 - k : k;
         ei_lstm_fast_pair(c, &one, weights + 2 * at * block, block, 2 * at * EI_LANES);
     }
+#endif
     return 0;
 }
 
