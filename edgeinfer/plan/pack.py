@@ -14,18 +14,24 @@ def pack_gates_to_groups(
     lanes: int,
     units: int,
     left_bias: Callable[[np.ndarray], np.ndarray] | None = None,
+    narrow_in_turns: bool = True,
 ) -> np.ndarray:
     """[G*H, F], [G*H, H] and bias rows [B, H] → blocks of ``units`` units, each bias [B*units], F + H rows [G*units].
 
     The units left over form a last, narrower group, its rows filled with zeros to a multiple of ``lanes``, and each
-    gate so where it is the only group; its bias [B, left] may be arranged by ``left_bias``.
+    gate so where it is the only group; its bias [B, left] may be arranged by ``left_bias``. Rows of W, and rows of R,
+    take turns between the first half and the second; in a last group of one or two vectors only ``narrow_in_turns``.
     """
     biases, hidden = bias_rows.shape
     gates, depth = len(w) // hidden, w.shape[1] + r.shape[1]
     columns = np.concatenate([w, r], axis=1).reshape(gates, hidden, depth)
+    turns = np.concatenate([_turns(w.shape[1]), w.shape[1] + _turns(r.shape[1])])
     blocks = hidden // units
     whole = blocks * units
-    rows = columns[:, :whole].reshape(gates, blocks, units, depth).transpose(1, 3, 0, 2)  # [blocks, F+H, G, units]
+    in_turns = columns[..., turns]
+    if narrow_in_turns or gates * (hidden - whole) > 2 * lanes:
+        columns = in_turns
+    rows = in_turns[:, :whole].reshape(gates, blocks, units, depth).transpose(1, 3, 0, 2)  # [blocks, F+H, G, units]
     bias = bias_rows[:, :whole].reshape(biases, blocks, units).swapaxes(0, 1)  # [blocks, B, units]
     packed = [bias.reshape(blocks, biases * units), rows.reshape(blocks, depth * gates * units)]
     left, left_columns = bias_rows[:, whole:], columns[:, whole:].swapaxes(1, 2)  # [B, left], [G, F+H, left]
@@ -107,7 +113,16 @@ def pack_columns_to_groups(w: np.ndarray, bias: np.ndarray, lanes: int) -> np.nd
     """[K, N] and [N] → groups of 4 * ``lanes`` columns, each a bias row and K rows; few columns one after the other."""
     if 4 * w.shape[1] <= lanes:
         return np.concatenate([_fill(bias[None], lanes).reshape(-1), _fill(w.T, lanes).reshape(-1)])
-    return pack_gates_to_groups(w.T, np.zeros((w.shape[1], 0), np.float32), bias[None], lanes, 4 * lanes)
+    nothing = np.zeros((w.shape[1], 0), np.float32)
+    return pack_gates_to_groups(w.T, nothing, bias[None], lanes, 4 * lanes, narrow_in_turns=False)
+
+
+def _turns(count: int) -> np.ndarray:
+    """The rows 0 to ``count``, those of the longer first half by turns with those of the second."""
+    first = count - count // 2
+    turns = np.empty(count, np.intp)
+    turns[::2], turns[1::2] = np.arange(first), np.arange(first, count)
+    return turns
 
 
 def _fill(rows: np.ndarray, lanes: int) -> np.ndarray:

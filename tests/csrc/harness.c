@@ -140,6 +140,12 @@ ei_status unary(int act, float alpha, float beta, const float *x, float *out, in
     return run_one(&instr);
 }
 
+int64_t turn_of(int64_t k, int64_t n)
+{
+    const int64_t first = n - n / 2;
+    return k < first ? 2 * k : 2 * (k - first) + 1;
+}
+
 double reference_act(int act, double alpha, double beta, double x)
 {
     switch (act) {

@@ -51,6 +51,9 @@ ei_status unary(int act, float alpha, float beta, const float *x, float *out, in
 void close_to(const char *what, const float *got, const double *want, int64_t n, double tolerance);
 void same_bits(const char *what, const void *a, const void *b, int64_t floats);
 
+/* At which place row k of n stands where those of two segments take turns (core.h). */
+int64_t turn_of(int64_t k, int64_t n);
+
 /* An activation in double precision. */
 double reference_act(int act, double alpha, double beta, double x);
 

@@ -8,7 +8,9 @@ static int64_t dense_at(int64_t k, int64_t j, int64_t K, int64_t N)
     if (4 * N <= L)
         return k < 0 ? j : L + j * ((K + L - 1) / L * L) + k;
     const int64_t before = j / (4 * L) * 4 * L, left = N - before, count = left < 4 * L ? left : 4 * L;
-    return before * (K + 1) + (k + 1) * ((count + L - 1) / L * L) + j % (4 * L);
+    const int64_t width = (count + L - 1) / L * L;
+    const int64_t row = k >= 0 && width > 2 * L ? turn_of(k, K) : k;
+    return before * (K + 1) + (row + 1) * width + j % (4 * L);
 }
 
 static void test_dense(void)

@@ -66,12 +66,15 @@ static int64_t pack_section(const cell *n, float *to, int64_t units, int64_t fir
             }
         }
         at += left_of_gru ? 3 * width : whole_vectors(biases * stride);
-        for (int64_t k = 0; k < F + H; k++, at += width)
+        for (int64_t k = 0; k < F + H; k++) {
+            float *to_row = at + (k < F ? turn_of(k, F) : F + turn_of(k - F, H)) * width;
             for (int64_t g = 0; g < gates; g++)
                 for (int64_t u = 0; u < count; u++) {
                     const int64_t row = (first + g) * H + begin + u;
-                    at[g * stride + u] = k < F ? n->w[row * F + k] : n->r[row * H + k - F];
+                    to_row[g * stride + u] = k < F ? n->w[row * F + k] : n->r[row * H + k - F];
                 }
+        }
+        at += (F + H) * width;
     }
     return at - to;
 }

@@ -112,7 +112,8 @@ typedef enum ei_steps { EI_STEPS_BY_LENGTH = 0, EI_STEPS_BY_MASK = 1 } ei_steps;
  *   With T = 0 the final states equal the initial ones.
  *   Packed weights, in one or two sections. In a section the gates' columns are grouped by blocks of `units` units;
  *   a group is its bias, F rows of W and H rows of R, and a row is every unit's value of the first gate, then of the
- *   second, and so on. The H % units units left over form a last group, whose rows are filled with zeros up to a
+ *   second, and so on. The rows of the sum's two segments (sums_body.h) take turns: of W 0, F - F/2, 1, F - F/2 + 1 and
+ *   so on, likewise of R. The H % units units left over form a last group, whose rows are filled with zeros up to a
  *   multiple of lanes: L units of G gates are G * L values there. Where H < units, so that it is the only group, each
  *   gate's L values are so filled.
  *     LSTM:                  units = lanes, gates i, o, f, c, bias Wb + Rb
@@ -134,8 +135,9 @@ typedef enum ei_steps { EI_STEPS_BY_LENGTH = 0, EI_STEPS_BY_MASK = 1 } ei_steps;
  *
  * DENSE: out[r, n] = act(bias[n] + sum over k of x[r, k] * W[k, n]), in the order of sums_body.h
  *   dim: rows, K, N.   in: 0 x [rows, K]   1 packed   out: 0 [rows, N]
- *   Packed: like an RNN's section, units = 4*lanes, without R. Where 4*N <= lanes: the bias filled with zeros to
- *   lanes, then each column's K values filled with zeros to a multiple of lanes.
+ *   Packed: like an RNN's section, units = 4*lanes, without R; the rows of a group of one or two vectors, which has
+ *   four segments, stand one after the other. Where 4*N <= lanes: the bias filled with zeros to lanes, then each
+ *   column's K values filled with zeros to a multiple of lanes.
  * X_SUMS: what a cell sums of the bias and x, for rows of x, as it sums it: rows of gates, grouped like the weights
  *   dim: op of the cell, rows, F, H, linear_before_reset.   in: 0 x [rows, F]   1 packed weights
  *   out: 0 [rows, ...]: every group's row of gates one after the other

@@ -13,11 +13,12 @@ typedef struct ei_tile_values {
     (ei_tile_values){rows[0].field, rows[EI_TILE_ROWS > 1 ? 1 : 0].field,                          \
                      rows[EI_TILE_ROWS > 2 ? 2 : 0].field, rows[EI_TILE_ROWS > 3 ? 3 : 0].field}
 
-/* s + v W for k in [from, to): one chain for each row. */
-EI_INLINE ei_tile ei_tile_chain(ei_tile s, ei_tile_values v, int64_t from, int64_t to, const float *w, int vectors)
+/* s + v W for k in [from, to): one chain for each row. w: the first weights, those of the next k `step` floats on. */
+EI_INLINE ei_tile ei_tile_chain(ei_tile s, ei_tile_values v, int64_t from, int64_t to, const float *w, int64_t step,
+                                int vectors)
 {
-    for (int64_t k = from; k < to; k++) {
-        const ei_sums weights = ei_sums_load(w + k * vectors * EI_LANES, vectors);
+    for (int64_t k = from; k < to; k++, w += step) {
+        const ei_sums weights = ei_sums_load(w, vectors);
         s.a = ei_sums_fma(s.a, v.a[k], weights, vectors);
         if (EI_TILE_ROWS > 1)
             s.b = ei_sums_fma(s.b, v.b[k], weights, vectors);
@@ -33,11 +34,13 @@ EI_INLINE ei_tile ei_tile_chain(ei_tile s, ei_tile_values v, int64_t from, int64
 EI_INLINE ei_tile ei_tile_segments(ei_tile s, ei_tile_values v, int64_t n, const float *w, int vectors, int segments)
 {
     const ei_sums zero = ei_sums_zero();
-    const int64_t part = segments == 2 ? n - n / 2 : (n + 3) / 4;
-    s = ei_tile_chain(s, v, 0, part < n ? part : n, w, vectors);
+    const int64_t part = segments == 2 ? n - n / 2 : (n + 3) / 4, row = vectors * EI_LANES;
+    const int64_t step = segments == 2 ? 2 * row : row;
+    s = ei_tile_chain(s, v, 0, part < n ? part : n, w, step, vectors);
     for (int segment = 1; segment < segments; segment++) {
         const int64_t from = segment * part < n ? segment * part : n, to = from + part < n ? from + part : n;
-        s = ei_tile_add(s, ei_tile_chain((ei_tile){zero, zero, zero, zero}, v, from, to, w, vectors));
+        const float *rows = w + (segments == 2 ? segment : from) * row;
+        s = ei_tile_add(s, ei_tile_chain((ei_tile){zero, zero, zero, zero}, v, from, to, rows, step, vectors));
     }
     return s;
 }

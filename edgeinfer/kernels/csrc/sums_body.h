@@ -17,6 +17,9 @@
  * along K instead (dense_body.h). A GRU with linear_before_reset keeps the parts of its candidate apart: Wb and x, Rb
  * and h.
  *
+ * In memory the rows of two segments take turns, W[0], W[F - F/2], W[1], W[F - F/2 + 1], ..., so that side by side they
+ * are read from front to back; those of four stand one after the other.
+ *
  * No segment straddles x and h, so the x part may be computed for many steps at once, or read from a table, and be
  * the start value of the h part. The generic core's fma is a multiplication and an addition. */
 
@@ -77,11 +80,10 @@ EI_INLINE ei_sums ei_sums_two(ei_sums s, const ei_f32 *v, int64_t n, const float
 {
     const int64_t row = vectors * EI_LANES, half = (int64_t)((uint64_t)n / 2), first = n - half;
     const ei_f32 *vq = v + first;
-    const float *wq = w + first * row;
     ei_sums t = ei_sums_zero();
-    for (int64_t k = half; k > 0; k--, v++, vq++, w += row, wq += row) {
+    for (int64_t k = half; k > 0; k--, v++, vq++, w += 2 * row) {
         s = ei_sums_fma(s, *v, ei_sums_load(w, vectors), vectors);
-        t = ei_sums_fma(t, *vq, ei_sums_load(wq, vectors), vectors);
+        t = ei_sums_fma(t, *vq, ei_sums_load(w + row, vectors), vectors);
     }
     if (first > half)
         s = ei_sums_fma(s, *v, ei_sums_load(w, vectors), vectors);
@@ -95,15 +97,12 @@ EI_INLINE void ei_sums_two_beside(ei_sums *block, ei_sums *narrow, const ei_f32 
     const int64_t row = 4 * EI_LANES, narrow_row = vectors * EI_LANES;
     const int64_t half = (int64_t)((uint64_t)n / 2), first = n - half;
     const ei_f32 *vq = v + first;
-    const float *wq = w + first * row, *narrow_wq = narrow_w + first * narrow_row;
     ei_sums s = *block, t = ei_sums_zero(), p = *narrow, q = t;
-    for (int64_t k = half; k > 0; k--, v++, vq++, w += row, wq += row) {
+    for (int64_t k = half; k > 0; k--, v++, vq++, w += 2 * row, narrow_w += 2 * narrow_row) {
         s = ei_sums_fma(s, *v, ei_sums_load(w, 4), 4);
         p = ei_sums_fma(p, *v, ei_sums_load(narrow_w, vectors), vectors);
-        t = ei_sums_fma(t, *vq, ei_sums_load(wq, 4), 4);
-        q = ei_sums_fma(q, *vq, ei_sums_load(narrow_wq, vectors), vectors);
-        narrow_w += narrow_row;
-        narrow_wq += narrow_row;
+        t = ei_sums_fma(t, *vq, ei_sums_load(w + row, 4), 4);
+        q = ei_sums_fma(q, *vq, ei_sums_load(narrow_w + narrow_row, vectors), vectors);
     }
     if (first > half) {
         s = ei_sums_fma(s, *v, ei_sums_load(w, 4), 4);
@@ -157,8 +156,10 @@ EI_INLINE ei_tile ei_sums_tile(ei_sums start, const ei_f32 *v, int64_t stride, i
     for (int64_t first = 0, k = 0, segment = 0; segment < segments; segment++, first += part) {
         const int64_t end = first + part < n && segment + 1 < segments ? first + part : n;
         ei_tile s = segment == 0 ? total : (ei_tile){zero, zero, zero, zero};
+        const int64_t place = segments == 2 && segment == 1 ? 1 - 2 * part : 0;
         for (; k < end; k++) {
-            const ei_sums weights = ei_sums_load(w + k * vectors * EI_LANES, vectors);
+            const ei_sums weights =
+                ei_sums_load(w + (segments == 2 ? 2 * k + place : k) * vectors * EI_LANES, vectors);
             s.a = ei_sums_fma(s.a, v[k], weights, vectors);
             if (rows > 1)
                 s.b = ei_sums_fma(s.b, v[k + stride], weights, vectors);
