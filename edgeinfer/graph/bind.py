@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -74,7 +75,8 @@ def bind(graph: Graph, shapes: Mapping[str, tuple[int, ...]], limits: Limits | N
         outs = op.infer(node, ins)
         for out in outs:
             limits.check("rank", len(out.shape), node.where)
-            limits.check("tensor_bytes", out.nbytes, node.where)
+            # NumPy refuses a shape by its other axes even where one is empty
+            limits.check("tensor_bytes", out.dtype.itemsize * math.prod(d or 1 for d in out.shape), node.where)
         if op.scratch is not None:
             limits.check("tensor_bytes", op.scratch(node, ins), f"{node.where}: while it runs")
         if any(out.data is None for out in outs) and all(v is None or v.data is not None for v in ins):

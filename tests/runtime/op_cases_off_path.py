@@ -218,6 +218,7 @@ for _axis in (-1, 0, 1, 2, -2):
     add("OneHot", f"axis {_axis}", _places, np.array(4, I64), np.array([0, 1], F32), constant=["b", "c"], axis=_axis)
 add("OneHot", "int32", _places.astype(I32), np.array([4], I32), np.array([2, -1], F32), constant=["b"])
 add("OneHot", "float depth", _places.astype(F32), np.array(4, F32), np.array([0, 1], F32), constant=["b"], opset=11)
+add("OneHot", "half depth", _places, np.array(4, F16), np.array([0, 1], F32), constant=["b"])
 add("OneHot", "int64 values", _places, np.array(4, I64), ints(5, 7), constant=["b"], out_dtype=I64)
 _lens = ints(1, 3, 4)
 add("ReverseSequence", "time first", draw(4, 3, 2), _lens)

@@ -274,6 +274,7 @@ def bad(op: str, message: str, *shapes: tuple[int, ...], **more: Any) -> Any:
         bad("Flatten", "axis 3 is out of range for rank 2", (2, 3), axis=3),
         bad("Concat", r"cannot join \[2, 3\] and \[3, 3\] along axis 1", (2, 3), (3, 3), axis=1),
         bad("Squeeze", r"cannot squeeze axis 0 of \[2, 3\]", (2, 3), axes=[0], opset=11),
+        bad("Squeeze", r"axes \[0, -2\] repeat", (1, 3), axes=[0, -2], opset=11),
         bad("Unsqueeze", r"axes \[0, 0\] repeat", (2, 3), axes=[0, 0], opset=11),
         bad("Split", r"cannot split 3 into \[1, 1\]", (2, 3), axis=1, split=[1, 1], outputs=2, opset=11),
         bad("ReduceMax", "axes 2 is out of range for rank 2", (2, 3), axes=[2]),

@@ -17,6 +17,7 @@ W = draw(6, 4, 3)
 WT = draw(4, 6, 3)
 ZEROS = np.zeros((1, 1, 1), I64)
 NAN = np.array(np.nan, F32)
+MINUS = np.array(-1, np.float16)  # which cannot be held against 2**31 as it is
 
 
 def ints(*values: int) -> np.ndarray:
@@ -50,6 +51,7 @@ MALFORMED = [
     bad("Conv", "a kernel that reaches over 11 for 10 elements", X, W, dilations=[5]),
     bad("ConvTranspose", r"X \[2, 4, 10\] and W \[6, 4, 3\] do not fit in 1 groups", X, W),
     bad("ConvTranspose", r"X \[2, 4, 10\] and W \[4, 6, 3\] do not fit in 3 groups", X, WT, group=3),
+    bad("ConvTranspose", r"expected \[batch, channels, …\], got \[4\]", draw(4), draw(4)),
     bad("ConvTranspose", r"B: expected \[6\], got \[4\]", X, WT, draw(4)),
     bad("ConvTranspose", r"output_padding: expected 1 numbers, got \[1, 1\]", X, WT, output_padding=[1, 1]),
     bad("ConvTranspose", r"output_shape: expected 1 numbers, got \[1, 1\]", X, WT, output_shape=[1, 1]),
@@ -112,6 +114,7 @@ MALFORMED = [
     bad("OneHot", r"depth: expected one positive number, got \[0\]", ints(1), np.array(0), draw(2), constant=["b"]),
     bad("OneHot", r"depth: expected one positive number, got \[2, 3\]", ints(1), ints(2, 3), draw(2), constant=["b"]),
     bad("OneHot", r"depth: expected one positive number, got \[nan\]", ints(1), NAN, draw(2), constant=["b"]),
+    bad("OneHot", r"depth: expected one positive number, got \[-1\.0\]", ints(1), MINUS, draw(2), constant=["b"]),
     bad("OneHot", r"values: expected \[2\], got \[3\]", ints(1), np.array(2), draw(3), constant=["b"]),
     bad("OneHot", "axis 2 is out of range for rank 2", ints(1), np.array(2), draw(2), constant=["b"], axis=2),
     bad("ReverseSequence", "expected batch_axis and time_axis 0 and 1, got 1 and 1", X, ints(1, 1), time_axis=1),
@@ -142,6 +145,7 @@ MALFORMED = [
     bad("Pad", "mode: expected one of constant, reflect, edge, wrap, got 'mirror'", draw(2), ints(1, 0), mode="mirror"),
     bad("Pad", r"expected one float32 as value, got int64 \[\]", draw(2), ints(1, 0), np.array(1), constant=["b"]),
     bad("Pad", r"expected one float32 as value, got float32 \[2\]", draw(2), ints(1, 0), draw(2), constant=["b"]),
+    bad("Pad", "a scalar has no axis to pad", np.array(1, F32), np.zeros(0, I64), constant=["b"]),
     bad("EyeLike", r"expected a matrix, got \[2, 4, 10\]", X),
     bad("EyeLike", "k: 9223372036854775807 is out of range", draw(2, 2), k=2**63 - 1),
     # --- elementwise
@@ -229,7 +233,8 @@ ONE = np.ones((1, 1, 1), F32)
         ("ConvTranspose", (np.ones((1, 1, 2), F32), ONE), {"strides": [2**31 - 1], "pads": [2**31 - 1, 0]}),
         ("MaxPool", (ONE,), {"kernel_shape": [2**30], "pads": [2**29, 2**29]}),
         ("AveragePool", (np.ones((1, 1, 2**16), F32),), {"kernel_shape": [2**15]}),
-        # what comes out is too much by itself
+        # what comes out is too much by itself, if only along the axes that are not empty
+        ("Tile", (np.ones((0, 1), F32), ints(1, 2**62)), {"constant": ["b"]}),
         ("Conv", (ONE, ONE), {"pads": [2**30, 2**30]}),
         ("Pad", (np.ones(1, F32), ints(2**62, 0)), {"constant": ["b"]}),
         ("OneHot", (np.zeros(64, I64), np.array(2**30), np.ones(2, F32)), {"constant": ["b"]}),

@@ -122,7 +122,7 @@ def _one_hot(node: Node, ins: Ins) -> list[Value]:
     if indices.dtype.kind == "b":
         raise node.malformed("expected numbers, got bool")
     depth = constant(node, ins[1], "depth")
-    if depth.size != 1 or depth.dtype.kind not in "fiu" or not 1 <= depth.reshape(-1)[0] < 1 << 31:
+    if depth.size != 1 or depth.dtype.kind not in "fiu" or not 1 <= depth.item() < 1 << 31:
         raise node.malformed(f"depth: expected one positive number, got {depth.reshape(-1)[:9].tolist()}")
     if values.shape != (2,):
         raise node.malformed(f"values: expected [2], got {list(values.shape)}")

@@ -80,7 +80,10 @@ def _squeeze(node: Node, ins: Ins) -> list[Value]:
     x = need(ins[0])
     rank = len(x.shape)
     if len(ins) > 1:
-        axes = {axis_in(node, int(a), rank, "axes") for a in integers(node, ins[1], "axes")}
+        given = integers(node, ins[1], "axes")
+        axes = {axis_in(node, int(a), rank, "axes") for a in given}
+        if len(axes) != given.size:
+            raise node.malformed(f"axes {given.tolist()} repeat")
     else:
         axes = {i for i, d in enumerate(x.shape) if d == 1}
     for axis in axes:
@@ -323,6 +326,8 @@ def _pad(node: Node, ins: Ins) -> list[Value]:
 
 def _pad_pairs(node: Node, ins: Ins) -> list[tuple[int, int]]:
     rank = len(need(ins[0]).shape)
+    if not rank:
+        raise node.malformed("a scalar has no axis to pad")
     pads = integers(node, ins[1], "pads")
     axes = integers(node, ins[3], "axes") if len(ins) > 3 else None
     if axes is not None:

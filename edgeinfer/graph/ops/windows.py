@@ -73,6 +73,8 @@ def _weights(node: Node, ins: Ins, transposed: bool) -> tuple[Value, Value]:
     float_only(node, values)
     x, w = values[:2]
     group, kernel = node.attributes["group"], node.attributes["kernel_shape"]
+    if len(x.shape) < 3:
+        raise node.malformed(f"expected [batch, channels, …], got {list(x.shape)}")
     if len(w.shape) != len(x.shape) or 0 in w.shape:
         raise node.malformed(f"W: expected {len(x.shape)} axes of 1 and more, got {list(w.shape)}")
     if kernel is not None and tuple(kernel) != w.shape[2:]:
