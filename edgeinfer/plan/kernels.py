@@ -359,7 +359,7 @@ KERNELS: dict[str, Callable[[Builder, Node], bool]] = {
     **dict.fromkeys(code.COMPARISONS, compare),
     "Not": not_,
     "Where": where,
-    **dict.fromkeys((*code.REDUCTIONS, "ReduceMean", "ReduceProd"), reduce_),
+    **dict.fromkeys(code.REDUCTIONS, reduce_),
     "Softmax": softmax,
     "LogSoftmax": softmax,
     "Transpose": transpose,

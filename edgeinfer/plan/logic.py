@@ -53,23 +53,24 @@ def where(builder: Builder, node: Node) -> bool:
 
 
 def reduce_(builder: Builder, node: Node) -> bool:
-    """Over the last axes: minimum and maximum, and the sum of integers. One element reduces to itself."""
+    """Over axes that stand together. One element reduces to itself."""
     value = builder.bound.values[node.inputs[0]]
     given = builder.bound.values[node.inputs[1]].data if len(node.inputs) > 1 else None
-    axes = sorted(reduced_axes(node.attributes, len(value.shape), given))
-    count = math.prod(value.shape[axis] for axis in axes)
-    if count == 1:
+    axes = reduced_axes(node.attributes, len(value.shape), given)
+    if math.prod(value.shape[axis] for axis in axes) == 1:
         builder.alias(node.outputs[0], node.inputs[0])
         return True
-    moving = [axis for axis in axes if value.shape[axis] != 1]
-    last = [axis for axis, size in enumerate(value.shape) if size != 1][-len(moving) :]
-    operation = code.REDUCTIONS.get(node.op_type)
-    if operation is None or value.dtype not in code.DTYPES or moving != last or count < 1:
+    moving = [axis for axis, size in enumerate(value.shape) if size != 1]
+    reduced = [axis in axes for axis in moving]
+    first, last = reduced.index(True), len(reduced) - reduced[::-1].index(True)
+    mean = node.op_type == "ReduceMean"
+    if not all(reduced[first:last]) or value.dtype not in code.DTYPES or (mean and value.dtype.kind != "f"):
         return False
-    if value.dtype.kind == "f" and node.op_type == "ReduceSum":
+    sizes = [value.shape[axis] for axis in moving]
+    rows, count, inner = math.prod(sizes[:first]), math.prod(sizes[first:last]), math.prod(sizes[last:])
+    if not count:
         return False
-    rows = math.prod(value.shape) // count
-    dims = (operation, code.DTYPES[value.dtype], rows, count)
+    dims = (code.REDUCTIONS[node.op_type], code.DTYPES[value.dtype], rows, count, inner, int(mean))
     ins = (builder.ref(node.inputs[0]),)
     builder.emit(code.Instruction(code.REDUCE, node.name, ins, (builder.new(node.outputs[0]),), dims))
     return True

@@ -123,51 +123,76 @@ static void test_where(void)
         }
 }
 
+static double reduced(int operation, double p, double q)
+{
+    switch (operation) {
+    case EI_ADD: return p + q;
+    case EI_MUL: return p * q;
+    case EI_MIN: return isnan(p) || isnan(q) ? NAN : fmin(p, q);
+    default: return isnan(p) || isnan(q) ? NAN : fmax(p, q);
+    }
+}
+
 static void test_reduce(void)
 {
-    const float f[] = {1, -2, 3, 4, NAN, -1, 0, 5, 7};
-    const int32_t i[] = {1, -2, 3, INT32_MAX, 1, 0, 0, 5, 7};
-    const int64_t l[] = {1, -2, 3, INT64_MAX, 1, 0, 0, 5, 7};
-    static const struct {
-        int operation;
-        int64_t i[3], l[3];
-        float f[3];
-    } want[] = {
-        {EI_ADD, {2, INT32_MIN, 12}, {2, INT64_MIN, 12}, {0, 0, 0}},
-        {EI_MIN, {-2, 0, 0}, {-2, 0, 0}, {-2, NAN, 0}},
-        {EI_MAX, {3, INT32_MAX, 7}, {3, INT64_MAX, 7}, {3, NAN, 7}},
-    };
-    for (int k = 0; k < 3; k++) {
-        int32_t i_out[3];
-        int64_t l_out[3];
-        float f_out[3];
-        ei_instr instr = instruction(EI_OP_REDUCE);
-        memcpy(instr.dim, (int64_t[]){want[k].operation, EI_I32, 3, 3}, 4 * sizeof(int64_t));
-        set_operand(&instr, 0, i);
-        set_operand(&instr, OUT0, i_out);
-        CHECK(run_one(&instr) == EI_OK, "reduce failed");
-        instr.dim[1] = EI_I64;
-        set_operand(&instr, 0, l);
-        set_operand(&instr, OUT0, l_out);
-        CHECK(run_one(&instr) == EI_OK, "reduce failed");
-        for (int row = 0; row < 3; row++)
-            CHECK(i_out[row] == want[k].i[row] && l_out[row] == want[k].l[row], "operation %d of integers, row %d", k,
-                  row);
-        instr.dim[1] = EI_F32;
-        set_operand(&instr, 0, f);
-        set_operand(&instr, OUT0, f_out);
-        CHECK(run_one(&instr) == (k == 0 ? EI_BAD_PROGRAM : EI_OK), "reduce of floats");
-        for (int row = 0; k > 0 && row < 3; row++)
-            CHECK(f_out[row] == want[k].f[row] || (isnan(f_out[row]) && isnan(want[k].f[row])), "row %d", row);
-        instr.dim[3] = 1;
-        instr.dim[1] = EI_I64;
-        set_operand(&instr, 0, l);
-        set_operand(&instr, OUT0, l_out);
-        run_one(&instr);
-        CHECK(memcmp(l, l_out, sizeof l_out) == 0, "rows of one");
-        instr.dim[3] = 0;
-        CHECK(run_one(&instr) == EI_BAD_PROGRAM, "rows of nothing");
-    }
+    static const int operations[] = {EI_ADD, EI_MUL, EI_MIN, EI_MAX};
+    static const int64_t forms[][3] = {{3, 4, 1}, {1, 12, 1}, {2, 3, 2}, {1, 2, 6}, {12, 1, 1}, {0, 3, 2}, {2, 3, 0}};
+    for (int k = 0; k < 4; k++)
+        for (int form = 0; form < 7; form++)
+            for (int dtype = EI_F32; dtype <= EI_I64; dtype++)
+                for (int mean = 0; mean <= (dtype == EI_F32 && operations[k] == EI_ADD); mean++) {
+                    const int64_t rows = forms[form][0], n = forms[form][1], inner = forms[form][2];
+                    const size_t item = dtype == EI_I64 ? 8 : 4;
+                    double x[12];
+                    char *from = memory_block(12 * item, 2), *to = memory_block((size_t)(rows * inner) * item, 2);
+                    for (int i = 0; i < 12; i++) {
+                        x[i] = (i * 5) % 7 - 3;
+                        const int32_t narrow = (int32_t)x[i];
+                        const int64_t wide = narrow;
+                        const float f = i == 7 ? NAN : (float)x[i];
+                        x[i] = dtype == EI_F32 ? (double)f : x[i];
+                        const void *as = dtype == EI_F32 ? (const void *)&f : dtype == EI_I64 ? (const void *)&wide : &narrow;
+                        memcpy(from + (size_t)i * item, as, item);
+                    }
+                    ei_instr instr = instruction(EI_OP_REDUCE);
+                    memcpy(instr.dim, (int64_t[]){operations[k], dtype, rows, n, inner, mean}, 6 * sizeof(int64_t));
+                    set_operand(&instr, 0, from);
+                    set_operand(&instr, OUT0, to);
+                    CHECK(run_one(&instr) == EI_OK, "reduce failed");
+                    for (int64_t at = 0; at < rows * inner; at++) {
+                        const int64_t begin = at / inner * n * inner + at % inner;
+                        double want = x[begin], got;
+                        for (int64_t i = 1; i < n; i++)
+                            want = reduced(operations[k], want, x[begin + i * inner]);
+                        want = (float)(mean ? want / (double)n : want);
+                        float f = 0;
+                        int32_t narrow = 0;
+                        int64_t wide = 0;
+                        memcpy(&f, to + at * 4, dtype == EI_F32 ? 4 : 0);
+                        memcpy(&narrow, to + at * 4, dtype == EI_I32 ? 4 : 0);
+                        memcpy(&wide, to + at * 8, dtype == EI_I64 ? 8 : 0);
+                        got = dtype == EI_F32 ? (double)f : dtype == EI_I32 ? narrow : (double)wide;
+                        CHECK(got == want || (isnan(got) && isnan(want)), "operation %d, dtype %d, form %d: %g", k, dtype,
+                              form, got);
+                    }
+                    instr.dim[3] = 0;
+                    CHECK(run_one(&instr) == EI_BAD_PROGRAM, "nothing to reduce");
+                    release();
+                }
+    const int32_t narrow[] = {INT32_MAX, 1};
+    const int64_t wide[] = {INT64_MAX, 1};
+    int32_t narrow_sum = 0;
+    int64_t wide_sum = 0;
+    ei_instr instr = instruction(EI_OP_REDUCE);
+    memcpy(instr.dim, (int64_t[]){EI_ADD, EI_I32, 1, 2, 1}, 5 * sizeof(int64_t));
+    set_operand(&instr, 0, narrow);
+    set_operand(&instr, OUT0, &narrow_sum);
+    run_one(&instr);
+    instr.dim[1] = EI_I64;
+    set_operand(&instr, 0, wide);
+    set_operand(&instr, OUT0, &wide_sum);
+    run_one(&instr);
+    CHECK(narrow_sum == INT32_MIN && wide_sum == INT64_MIN, "integers wrap");
 }
 
 static void test_cast(void)
@@ -205,7 +230,7 @@ static void test_cast(void)
 const group logic_groups[] = {
     {"comparisons and logic", test_compare},
     {"where", test_where},
-    {"reductions over the last axis", test_reduce},
+    {"reductions", test_reduce},
     {"casts of booleans", test_cast},
     {NULL, NULL},
 };

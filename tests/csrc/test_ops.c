@@ -376,7 +376,6 @@ static void test_bad_programs(void)
         {EI_OP_WHERE, {4, 7, 0}, 0},
         {EI_OP_WHERE, {4, -1, 0}, 0},
         {EI_OP_REDUCE, {EI_ADD, EI_F32, 1}, 0},
-        {EI_OP_REDUCE, {EI_MUL, EI_I32, 1}, 0},
         {EI_OP_CAST, {0, EI_F32, -1}, 0},
         {EI_OP_CAST, {0, 7, 7}, 0},
     };

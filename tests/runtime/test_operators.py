@@ -121,9 +121,8 @@ LOGIC = {
     **dict.fromkeys(("Greater", "GreaterOrEqual", "Less", "LessOrEqual"), (np.float32, np.int32, np.int64)),
     "Equal": (np.float32, np.int32, np.int64, np.bool_),
     **dict.fromkeys(("And", "Or", "Not"), (np.bool_,)),
-    "ReduceMax": (np.float32, np.int32, np.int64),
-    "ReduceMin": (np.float32, np.int32, np.int64),
-    "ReduceSum": (np.int32, np.int64),
+    **{f"Reduce{op}": (np.float32, np.int32, np.int64) for op in ("Max", "Min", "Sum", "Prod")},
+    "ReduceMean": (np.float32,),
 }
 
 
@@ -135,7 +134,11 @@ def test_what_a_mask_is_made_of_is_not_answered_by_a_twin(
     reduces = op.startswith("Reduce")
     arrays = {"a": rng.integers(0, 2 + 2 * (dtype is not np.bool_), (2, 3, 5)).astype(dtype)}
     if op != "Not":
-        arrays["b"] = np.array([2, 1]) if reduces else rng.integers(0, 2, (3, 1)).astype(dtype)
+        arrays["b"] = (
+            np.array([1, 0] if op in ("ReduceMin", "ReduceMean") else [1, 2])
+            if reduces
+            else rng.integers(0, 2, (3, 1)).astype(dtype)
+        )
     out = dtype if reduces else np.bool_
     more = {"keepdims": 0} if reduces else {}
     data = one_node(op, arrays, out_dtype=out, opset=18, constant=["b"] if reduces else [], **more)
@@ -149,8 +152,8 @@ def test_what_a_mask_is_made_of_is_not_answered_by_a_twin(
     monkeypatch.setitem(REGISTRY, op, REGISTRY[op]._replace(twin=refuse))
     y = model.run(None, feeds)[0]
     assert y.dtype == expected.dtype
-    np.testing.assert_array_equal(y, expected)
-    np.testing.assert_array_equal(y, ask_onnxruntime(data, feeds)[0])
+    np.testing.assert_allclose(y, expected, rtol=TOLERANCE, atol=0)
+    np.testing.assert_allclose(y, ask_onnxruntime(data, feeds)[0], rtol=TOLERANCE, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_, np.float64])

@@ -158,8 +158,8 @@ typedef enum ei_steps { EI_STEPS_BY_LENGTH = 0, EI_STEPS_BY_MASK = 1 } ei_steps;
  * COMPARE: as BINARY, with an ei_comparison, and booleans as the result
  * WHERE: out = in[0] != 0 ? in[1] : in[2].   dim: item size (1, 4 or 8) of in[1] and in[2], rank (at most
  *   EI_WHERE_RANK), then rank output sizes, then rank strides of each input.   out: 0 contiguous
- * REDUCE: over the last axis.   dim: EI_MIN, EI_MAX or, of integers, EI_ADD; dtype; rows; N, at least 1.
- *   in: 0 [rows, N]   out: 0 [rows]. NaN goes through.
+ * REDUCE: over the middle axis.   dim: EI_ADD, EI_MUL, EI_MIN or EI_MAX; dtype; rows; N, at least 1; inner; 1 to divide
+ *   a sum of floats by N.   in: 0 [rows, N, inner]   out: 0 [rows, inner]. NaN goes through; integers wrap.
  * SOFTMAX: over the last axis, the maximum subtracted first.   dim: rows, N, log (0 softmax, 1 log softmax).
  *   in: 0   out: 0 (in place allowed)
  * COPY: dim: item size (1, 2, 4 or 8), rank, then rank sizes, then rank source strides, then rank destination

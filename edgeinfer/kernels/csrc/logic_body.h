@@ -114,37 +114,55 @@ static EI_NOINLINE ei_status EI_FN(ei_where)(const ei_instr *instr, char *const 
     return EI_OK;
 }
 
-#define EI_REDUCE_LOOP(memory, value, add, least, greatest)  \
-    do {                                                     \
-        const memory *x = (const memory *)from;              \
-        memory *out = (memory *)to;                          \
-        for (int64_t row = 0; row < rows; row++, x += n) {   \
-            value p = x[0];                                  \
-            for (int64_t i = 1; i < n; i++) {                \
-                const value q = x[i];                        \
-                if (operation == EI_ADD)                     \
-                    p = (add);                               \
-                else                                         \
-                    p = operation == EI_MIN ? (least) : (greatest); \
-            }                                                \
-            out[row] = p;                                    \
-        }                                                    \
-    } while (0)
+/* Sums of floats are kept in double, so that they are as good as rounded once. */
+#define EI_REDUCE_LOOP(expression)                                           \
+    for (int64_t row = 0; row < rows; row++, from += n * inner)              \
+        for (int64_t i = 0; i < inner; i++) {                                \
+            wide_value p = from[i];                                          \
+            for (int64_t k = 1; k < n; k++) {                                \
+                const value q = from[k * inner + i];                         \
+                p = (expression);                                            \
+            }                                                                \
+            to[row * inner + i] = (value)(mean ? p / (wide_value)n : p);     \
+        }                                                                    \
+    return 1
+
+#define EI_REDUCE(name, memory, type, wide, add, multiply, least, greatest)                                      \
+    static int name(int64_t operation, const memory *from, int64_t rows, int64_t n, int64_t inner, int mean,     \
+                    memory *to)                                                                                  \
+    {                                                                                                            \
+        typedef type value;                                                                                      \
+        typedef wide wide_value;                                                                                 \
+        switch (operation) {                                                                                     \
+        case EI_ADD: EI_REDUCE_LOOP(add);                                                                        \
+        case EI_MUL: EI_REDUCE_LOOP(multiply);                                                                   \
+        case EI_MIN: EI_REDUCE_LOOP(least);                                                                      \
+        case EI_MAX: EI_REDUCE_LOOP(greatest);                                                                   \
+        default: return 0;                                                                                       \
+        }                                                                                                        \
+    }
+
+EI_REDUCE(ei_reduce_f32, ei_f32, float, double, p + q, p * q, EI_NAN_MIN(p, q), EI_NAN_MAX(p, q))
+EI_REDUCE(ei_reduce_i32, ei_i32, int32_t, int32_t, (int32_t)((uint32_t)p + (uint32_t)q),
+          (int32_t)((uint32_t)p * (uint32_t)q), EI_INT_MIN(p, q), EI_INT_MAX(p, q))
+EI_REDUCE(ei_reduce_i64, ei_i64, int64_t, int64_t, (int64_t)((uint64_t)p + (uint64_t)q),
+          (int64_t)((uint64_t)p * (uint64_t)q), EI_INT_MIN(p, q), EI_INT_MAX(p, q))
 
 static EI_NOINLINE ei_status EI_FN(ei_reduce)(const ei_instr *instr, char *const *bases)
 {
     const int64_t operation = instr->dim[0], dtype = instr->dim[1], rows = instr->dim[2], n = instr->dim[3];
+    const int64_t inner = instr->dim[4];
+    const int mean = instr->dim[5] != 0;
     const char *from = ei_in(instr, bases, 0);
     char *to = ei_out(instr, bases, 0);
-    if (n < 1 || (operation != EI_ADD && operation != EI_MIN && operation != EI_MAX))
+    int known = 0;
+    if (n < 1 || (mean && dtype != EI_F32))
         return EI_BAD_PROGRAM;
-    if (dtype == EI_F32 && operation != EI_ADD)
-        EI_REDUCE_LOOP(ei_f32, float, p + q, EI_NAN_MIN(p, q), EI_NAN_MAX(p, q));
+    if (dtype == EI_F32)
+        known = ei_reduce_f32(operation, (const ei_f32 *)from, rows, n, inner, mean, (ei_f32 *)to);
     else if (dtype == EI_I32)
-        EI_REDUCE_LOOP(ei_i32, int32_t, (int32_t)((uint32_t)p + (uint32_t)q), EI_INT_MIN(p, q), EI_INT_MAX(p, q));
+        known = ei_reduce_i32(operation, (const ei_i32 *)from, rows, n, inner, 0, (ei_i32 *)to);
     else if (dtype == EI_I64)
-        EI_REDUCE_LOOP(ei_i64, int64_t, (int64_t)((uint64_t)p + (uint64_t)q), EI_INT_MIN(p, q), EI_INT_MAX(p, q));
-    else
-        return EI_BAD_PROGRAM;
-    return EI_OK;
+        known = ei_reduce_i64(operation, (const ei_i64 *)from, rows, n, inner, 0, (ei_i64 *)to);
+    return known ? EI_OK : EI_BAD_PROGRAM;
 }
