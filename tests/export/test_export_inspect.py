@@ -146,6 +146,17 @@ def test_all_refusals_are_told_at_once_on_their_layers(
     assert report["form"] is None and report["refusals"][0]["argument"] == "activation"
 
 
+def test_a_text_layer_becomes_preprocessing(keras: Any, layers: Any) -> None:
+    words = layers.TextVectorization(output_sequence_length=5, name="words")
+    words.set_vocabulary(["good", "bad"])
+    x = keras.Input((), dtype="string", name="text")
+    y = layers.Dense(1, name="head")(layers.LSTM(3, name="memory")(layers.Embedding(4, 2, name="table")(words(x))))
+    found = inspect_model(keras.Model(x, y), Wanted())
+    assert (found.rows[0].name, found.rows[0].becomes) == ("words", "preprocessing in the metadata")
+    assert (found.form, found.mode, found.window) == ("stream", "window", 5)
+    assert [row.becomes for row in found.rows if row.name in ("table", "memory")] == ["Gather", "LSTM memory"]
+
+
 def test_operations_without_onnx_form_are_all_told(keras: Any, layers: Any) -> None:
     found = inspect_model(running(keras, layers), Wanted())
     assert {error.layer for error in found.refusals} == {"one", "two"}
