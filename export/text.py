@@ -129,9 +129,9 @@ class Text:
                     "the model itself looks its labels up, and the recipe has a task or labels as well; "
                     "leave one of them out"
                 )
-            return recipe._replace(
-                task="classify", postprocessing={**recipe.postprocessing, "labels": list(self.labels)}
-            )
+            named = recipe._replace(postprocessing={**recipe.postprocessing, "labels": list(self.labels)})
+            # The task classifies texts; of another model the labels are told, and its scores are run on arrays.
+            return named._replace(task="classify") if self.readers and len(self.model.inputs) == 1 else named
         if recipe.task is not None or not self.readers or len(self.model.inputs) != 1:
             return recipe
         classes = _classes(self.model)
@@ -149,7 +149,6 @@ def from_ids(model: Any) -> Iterator[Text]:
     It shares layers and weights with ``model``, whose graph is as it was when the block ends. Raises ExportError
     naming layer and argument where the runtime could not give the layer's exact answers.
     """
-
     if not _holds_text(model) and not _reads_strings(model):
         yield Text(model, model)
         return
@@ -470,7 +469,8 @@ def _holds_text(operation: Any) -> bool:
 
 
 def _reads_strings(model: Any) -> bool:
-    return any(tensor.dtype == "string" for tensor in (model.inputs if is_graph(model) else None) or ())
+    walked = is_graph(model) and hasattr(_graph(model), "_nodes_by_depth")
+    return walked and any(tensor.dtype == "string" for tensor in model.inputs)
 
 
 def _graph(model: Any) -> Any:

@@ -377,6 +377,39 @@ def test_a_lookup_of_the_largest_outputs_word_becomes_the_labels(
         to_onnx(model, tmp_path / "m.onnx", spec={"postprocessing": {"labels": ["a", "b", "c"]}})
 
 
+def test_labels_of_a_model_of_numbers_are_told_without_a_task(
+    keras: Any, layers: Any, shuffled: Any, tmp_path: Path
+) -> None:
+    words = layers.StringLookup(vocabulary=["bad", "good"], invert=True)
+    x = keras.Input((None, 3))
+    scores = layers.Dense(3, activation="softmax")(layers.GRU(4)(x))
+    model = shuffled(keras.Model(x, words(keras.ops.argmax(scores, axis=-1))))
+    result = to_onnx(model, tmp_path / "m.onnx")
+    assert (result.spec.task, result.spec.postprocessing) == (None, {"labels": ["[UNK]", "bad", "good"]})
+    assert result.text_layers == {}
+    steps = np.random.default_rng(1).normal(size=(4, 5, 3)).astype(np.float32)
+    found = np.argmax(edgeinfer.load(tmp_path / "m.onnx")(steps), axis=-1)
+    expected = [word.decode() for word in np.asarray(model(steps, training=False))]
+    assert [result.spec.postprocessing["labels"][i] for i in found] == expected
+
+
+def test_a_text_layer_put_before_a_trained_model_is_found_once_it_was_called(
+    keras: Any, layers: Any, shuffled: Any, tmp_path: Path
+) -> None:
+    trained = keras.Sequential([layers.Embedding(9, 3), layers.GRU(3), layers.Dense(1)], name="trained")
+    trained(np.zeros((2, 4), np.int64))
+    shuffled(trained)
+    words = layers.TextVectorization(vocabulary=WORDS, output_sequence_length=4, name="words")
+    model = keras.Sequential([words, trained, layers.Activation("sigmoid")])
+    with pytest.raises(ExportError, match=r"the model has no input shape yet; add keras\.Input"):
+        to_onnx(model, tmp_path / "m.onnx")
+    expected = answers(model, SAMPLES)[:, 0]
+    assert to_onnx(model, tmp_path / "m.onnx").text_layers == {"x": "words"}
+    app = edgeinfer.pipeline(tmp_path / "m.onnx")
+    assert isinstance(app, Classifier)
+    np.testing.assert_allclose([app(text).scores["1"] for text in SAMPLES], expected, rtol=0, atol=KERAS_ATOL)
+
+
 def test_a_live_model_is_left_as_it_was(keras: Any, build: Any, tmp_path: Path) -> None:
     model = build(texts(output_sequence_length=4))
     before = [(len(layer._inbound_nodes), len(layer._outbound_nodes)) for layer in model.layers]
