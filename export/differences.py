@@ -9,12 +9,15 @@ import numpy as np
 
 @dataclass
 class Differences:
-    """The largest differences found, each relative to max(1, |y|), and on how many inputs."""
+    """The largest differences found, each relative to max(1, |y|), and on how many inputs.
+
+    ``masked`` of the ``cases`` had masked steps."""
 
     keras_onnxruntime: float = 0.0
     keras_native: float = 0.0
     onnxruntime_native: float = 0.0
     cases: int = field(default=0)
+    masked: int = field(default=0)
 
     def add(self, keras: np.ndarray, onnxruntime: np.ndarray, native: np.ndarray) -> None:
         """Take one output into account, as the three gave it."""
@@ -27,13 +30,16 @@ class Differences:
         return max(self.keras_onnxruntime, self.keras_native, self.onnxruntime_native)
 
     def table(self) -> str:
-        """Three lines for people."""
+        """Three lines for people, and one more where the model masks."""
         rows = (
             ("keras - onnxruntime", self.keras_onnxruntime),
             ("keras - native", self.keras_native),
             ("onnxruntime - native", self.onnxruntime_native),
         )
-        return "\n".join(f"{name:<22}{value:.2e}" for name, value in rows)
+        lines = [f"{name:<22}{value:.2e}" for name, value in rows]
+        if self.masked:
+            lines.append(f"{'masked steps':<22}in {self.masked} of {self.cases} inputs")
+        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, float | int]:
         return {
@@ -41,6 +47,7 @@ class Differences:
             "keras_native": self.keras_native,
             "onnxruntime_native": self.onnxruntime_native,
             "cases": self.cases,
+            "masked_cases": self.masked,
         }
 
 

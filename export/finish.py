@@ -61,24 +61,62 @@ def wire_states(proto: Any, recorder: Recorder) -> tuple[StatePair, ...]:
     from onnx import TensorProto, helper
 
     nodes = {node.name: node for node in proto.graph.node}
-    pairs = []
-    for record in recorder.records.values():
+    pairs, values = [], []
+    for record in _carriers(recorder):
         node = nodes.get(record.name)
-        if not isinstance(record, Recurrent) or node is None or not record.zero_state or record.distributed:
+        if node is None:
             continue
         renamed = {}
-        for kind in ("h", "c")[: record.states_per_direction]:
+        for kind in _kinds(record):
             pair = StatePair(f"{record.name}/initial_{kind}", f"{record.name}/final_{kind}")
             shape = [1, "batch", record.cells[0].units]
             while len(node.input) <= _STATE_INPUTS[kind]:
                 node.input.append("")
             node.input[_STATE_INPUTS[kind]] = pair.input
-            renamed[node.output[_STATE_OUTPUTS[kind]]] = pair.output
             proto.graph.input.append(helper.make_tensor_value_info(pair.input, TensorProto.FLOAT, shape))
-            proto.graph.output.append(helper.make_tensor_value_info(pair.output, TensorProto.FLOAT, shape))
+            if record.masked:
+                # Where(no step is kept, zero, the node's state): what came in stays.
+                _made_by(proto, pair.output).input[1] = pair.input
+            else:
+                renamed[node.output[_STATE_OUTPUTS[kind]]] = pair.output
+            values.append(helper.make_tensor_value_info(pair.output, TensorProto.FLOAT, shape))
             pairs.append(pair)
         rename_values(proto, renamed)
+        if record.masked and record.return_sequences and not record.zero_output:
+            _continue_answer(proto, node, f"{record.name}/initial_h")
+    drop_states(proto, recorder)
+    proto.graph.output.extend(values)
     return tuple(pairs)
+
+
+def drop_states(proto: Any, recorder: Recorder) -> tuple[()]:
+    """Take away the graph outputs that hold the states of masked layers until here; no pairs are left."""
+    held = {f"{record.name}/final_{kind}" for record in _carriers(recorder) for kind in _kinds(record)}
+    for value in [value for value in proto.graph.output if value.name in held]:
+        proto.graph.output.remove(value)
+    return ()
+
+
+def _carriers(recorder: Recorder) -> list[Recurrent]:
+    return [record for record in recorder.records.values() if isinstance(record, Recurrent) and record.can_carry]
+
+
+def _kinds(record: Recurrent) -> tuple[str, ...]:
+    return ("h", "c")[: record.states_per_direction]
+
+
+def _made_by(proto: Any, name: str) -> Any:
+    return next(node for node in proto.graph.node if name in node.output)
+
+
+def _continue_answer(proto: Any, recurrent: Any, initial_h: str) -> None:
+    """Before the first kept step comes the last answer of the stream, which is its h, instead of zero."""
+    from onnx import helper
+
+    squeeze = next(node for node in proto.graph.node if recurrent.output[0] in node.input)
+    pad = next(node for node in proto.graph.node if squeeze.output[0] in node.input)
+    concat = helper.make_node("Concat", [initial_h, squeeze.output[0]], list(pad.output), pad.name, axis=0)
+    pad.CopyFrom(concat)
 
 
 def tidy(proto: Any, recorder: Recorder) -> None:

@@ -152,7 +152,7 @@ def _output_times(converted: Converted) -> Mapping[str, int]:
     states = [(pair.input, pair.output) for pair in converted.states]
     prepared = prepare(read_model(converted.proto.SerializeToString()), states)
     if len(converted.inputs) > 1:
-        return follow_time(prepared.graph, {item.name: _TIME_AXIS for item in converted.inputs if item.timed})
+        return follow_time(prepared.joined, {item.name: _TIME_AXIS for item in converted.inputs if item.timed})
     if not prepared.streamability.streams:
         raise NotCausalError(prepared.streamability.reason)
     return prepared.streamability.output_times
@@ -179,7 +179,7 @@ def _finish(traced: _Traced, streaming: Streaming, wire: bool) -> Converted:
     refused = finish.what_is_not_onnx(proto, traced.recorder)
     if refused:
         raise all_in_one(refused)
-    states = finish.wire_states(proto, traced.recorder) if wire else ()
+    states = finish.wire_states(proto, traced.recorder) if wire else finish.drop_states(proto, traced.recorder)
     finish.tidy(proto, traced.recorder)
     one = len(traced.inputs) == 1
     input_ends = [

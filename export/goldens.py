@@ -12,7 +12,7 @@ from edgeinfer.spec import Golden
 from .errors import ExportError
 from .forward import forward
 from .lowering import first_line
-from .samples import Feeds, Input, has_tokens, lengths, padded_feeds, random_feeds
+from .samples import PATTERNS, Feeds, Input, has_masks, has_tokens, lengths, masked_feeds, padded_feeds, random_feeds
 
 _SEED = 20
 _MAX_BYTES = 4096
@@ -38,19 +38,32 @@ def keras_reference(model: Any, input_names: Sequence[str], output_names: Sequen
 def make_goldens(reference: Reference, inputs: Sequence[Input], window: int | None) -> tuple[Golden, ...]:
     """Random inputs of two lengths and batch sizes; for token inputs also mostly and only padding.
 
-    The first has the window's length. The second shrinks where it would make the file noticeably larger.
+    Where the model masks, a batch with masked steps in every pattern instead of those. The first has the window's
+    length. The others shrink where they would make the file noticeably larger.
     """
     generator = np.random.default_rng(_SEED)
     first, second = lengths(inputs, window)[0], lengths(inputs, window)[-1]
     cases = {"random": random_feeds(inputs, 1, first, generator)}
-    for batch, length in ((3, second), (2, min(second, 3)), (2, 1)):
-        cases["batch"] = random_feeds(inputs, batch, length, generator)
-        if _size(cases["batch"]) + _size(reference(cases["batch"])) <= _MAX_BYTES:
-            break
-    if has_tokens(inputs):
+    batches = {"batch": [(3, second), (2, min(second, 3)), (2, 1)]}
+    if has_masks(inputs):
+        rows = len(PATTERNS)
+        batches["masked"] = [(rows, first), (rows, second), (rows, min(second, 3))]
+    for name, sizes in batches.items():
+        for batch, length in sizes:
+            feeds = random_feeds(inputs, batch, length, generator)
+            cases[name] = masked_feeds(feeds, inputs, PATTERNS, _SEED) if name == "masked" else feeds
+            if _size(cases[name]) + _size(reference(cases[name])) <= _MAX_BYTES:
+                break
+    if has_tokens(inputs) and not has_masks(inputs):
         cases["mostly_padding"] = padded_feeds(cases["random"], inputs, all_padding=False)
         cases["only_padding"] = padded_feeds(cases["random"], inputs, all_padding=True)
-    return tuple(Golden(name, feeds, reference(feeds)) for name, feeds in cases.items())
+    goldens = [Golden(name, feeds, reference(feeds)) for name, feeds in cases.items()]
+    # Keras' mean over nothing, where every step is masked, is NaN: no answer to keep.
+    return tuple(golden for golden in goldens if _finite(golden.outputs) or golden.name != "masked")
+
+
+def _finite(arrays: Mapping[str, np.ndarray]) -> bool:
+    return all(np.isfinite(np.asarray(array, np.float64)).all() for array in arrays.values())
 
 
 def _size(arrays: Feeds) -> int:

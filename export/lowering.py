@@ -103,7 +103,7 @@ def _lower_erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
 
 
 def _name_ends(proto: Any, input_names: Sequence[str], output_names: Sequence[str]) -> None:
-    """Order graph inputs and outputs as the model has them, under their final names."""
+    """Order graph inputs and outputs as the model has them, under their final names; others stand behind."""
     graph = proto.graph
     ends = ((graph.input, "input", input_names), (graph.output, "output", output_names))
     renamed = {f"{kind}_{i}": name for _, kind, names in ends for i, name in enumerate(names)}
@@ -111,13 +111,16 @@ def _name_ends(proto: Any, input_names: Sequence[str], output_names: Sequence[st
         node.input[:] = [renamed.get(name, name) for name in node.input]
         node.output[:] = [renamed.get(name, name) for name in node.output]
     for values, _, names in ends:
-        found = {renamed[value.name]: type(value).FromString(value.SerializeToString()) for value in values}
+        copies = [type(value).FromString(value.SerializeToString()) for value in values]
+        found = {renamed[value.name]: value for value in copies if value.name in renamed}
+        others = [value for value in copies if value.name not in renamed]
         del values[:]
         for name in names:
             if name not in found:
                 raise ExportError(f'"{name}" is not used by the model; leave it out of keras.Model')
             found[name].name = name
             values.append(found[name])
+        values.extend(others)
 
 
 class _Lowering:

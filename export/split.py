@@ -13,7 +13,8 @@ from itertools import count
 from typing import Any
 
 from .errors import ExportError
-from .streamable import graph_nodes, input_name
+from .graph import graph_nodes
+from .streamable import input_name
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from .graph import graph_nodes, graph_of
+from .masks import computes_masks_per_step, is_mask, mask_of
+
 _PER_STEP_LAYERS = {
     "ActivityRegularization", "AlphaDropout", "Dropout", "ELU", "Embedding", "GaussianDropout",
-    "GaussianNoise", "Identity", "LeakyReLU", "ReLU", "Rescaling", "SpatialDropout1D",
+    "GaussianNoise", "Identity", "LeakyReLU", "Masking", "ReLU", "Rescaling", "SpatialDropout1D",
 }  # fmt: skip
 _ALONG_FEATURES = {
     "BatchNormalization",
@@ -68,7 +71,7 @@ class _StopsHereError(Exception):
 def analyse(model: Any, embeddings: Sequence[Sequence[Any]]) -> Streaming:
     """Walk a Sequential or Functional model; ``embeddings`` are those that look up each of its inputs."""
     timed = tuple(
-        _is_sequence(tensor, fed) or _is_distributed(model, tensor)
+        _is_sequence(tensor, fed) or _is_distributed(model, tensor) or is_mask(model, tensor)
         for tensor, fed in zip(model.inputs, embeddings, strict=True)
     )
     still = tuple(False for _ in model.outputs)
@@ -111,7 +114,7 @@ def _is_distributed(model: Any, tensor: Any) -> bool:
         if isinstance(node.operation, keras.layers.TimeDistributed) and 0 in places:
             return True
         nested = isinstance(node.operation, keras.Model) and hasattr(node.operation, "inputs")
-        if nested and any(_is_distributed(node.operation, _graph(node.operation).inputs[i]) for i in places):
+        if nested and any(_is_distributed(node.operation, graph_of(node.operation).inputs[i]) for i in places):
             return True
     return False
 
@@ -130,27 +133,16 @@ def embeddings_fed_by(model: Any, tensor: Any) -> list[Any]:
             found.append(node.operation)
         elif isinstance(node.operation, keras.Model) and hasattr(node.operation, "inputs"):
             for i in places:
-                found += embeddings_fed_by(node.operation, _graph(node.operation).inputs[i])
+                found += embeddings_fed_by(node.operation, graph_of(node.operation).inputs[i])
         elif isinstance(node.operation, keras.layers.TimeDistributed):
             inner = innermost(node.operation)
             if isinstance(inner, keras.layers.Embedding):
                 found.append(inner)
             elif isinstance(inner, keras.Model) and hasattr(inner, "inputs"):
-                found += embeddings_fed_by(inner, _graph(inner).inputs[0])
+                found += embeddings_fed_by(inner, graph_of(inner).inputs[0])
         elif type(node.operation).__name__ in ("Cast", "Dropout", "Identity"):
             found += embeddings_fed_by(model, node.outputs[0])
     return found
-
-
-def _graph(model: Any) -> Any:
-    """The Functional graph behind a Sequential, or the model itself."""
-    return getattr(model, "_functional", None) or model
-
-
-def graph_nodes(model: Any) -> list[Any]:
-    """The calls of layers and operations in a Sequential or Functional model, each after those it reads."""
-    by_depth = _graph(model)._nodes_by_depth
-    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
 
 
 class _Walk:
@@ -160,7 +152,7 @@ class _Walk:
         self.timed_names: set[str] = set()
 
     def function(self, model: Any, inputs: list[Axis]) -> list[Axis]:
-        graph = _graph(model)
+        graph = graph_of(model)
         axes = {id(tensor): axis for tensor, axis in zip(graph.inputs, inputs, strict=True)}
         self.timed_names |= {input_name(t) for t in graph.inputs if axes[id(t)] is Axis.TIMED}
         if inputs == [Axis.TIMED]:
@@ -179,8 +171,9 @@ class _Walk:
 
         layer = node.operation
         label = f'layer "{layer.name}" ({type(layer).__name__})'
-        if isinstance(layer, keras.Model) and hasattr(_graph(layer), "_nodes_by_depth"):
-            return self.function(layer, arguments)
+        if isinstance(layer, keras.Model) and hasattr(graph_of(layer), "_nodes_by_depth"):
+            # Masks that come in with the inputs stand behind them.
+            return self.function(layer, arguments[: len(graph_of(layer).inputs)])
         if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
             return self.recurrent_call(node, arguments, label)
         if isinstance(layer, keras.layers.TimeDistributed) and arguments == [Axis.TIMED]:
@@ -198,14 +191,20 @@ class _Walk:
         return [Axis.TIMED] * len(node.outputs)
 
     def recurrent_call(self, node: Any, arguments: list[Axis], label: str) -> list[Axis]:
+        import keras
+
         layer = node.operation
         if arguments[0] is not Axis.TIMED:
             raise _StopsHereError(f"{label} runs over a time axis that is not the input's")
         if not hasattr(layer, "cell") or layer.go_backwards:
             raise _StopsHereError(f"{label} reads the sequence backwards")
-        if len(arguments) > 1:
+        mask = [m for m in keras.tree.flatten(mask_of(node)) if m is not None]
+        places = {id(tensor): axis for tensor, axis in zip(node.arguments.keras_tensors, arguments, strict=True)}
+        if any(places.get(id(m)) is not Axis.TIMED for m in mask):
+            raise _StopsHereError(f"{label} has a mask that does not come from the same time steps of the input")
+        if len(arguments) > 1 + len(mask):
             raise _StopsHereError(f"{label} takes its initial state from another layer")
-        if node.arguments.kwargs.get("initial_state") is not None or len(node.arguments.args) > 1:
+        if node.arguments.kwargs.get("initial_state") is not None or len(node.arguments.args) > 1 + len(mask):
             raise _StopsHereError(f"{label} has an initial state of its own")
         self.recurrent = True
         output = Axis.TIMED if layer.return_sequences else Axis.ENDED
@@ -258,13 +257,15 @@ def _is_per_step(node: Any) -> bool:
     if not type(layer).__module__.startswith("keras."):
         return False
     if not isinstance(layer, keras.layers.Layer):
-        return kind in _PER_STEP_OPERATIONS and _only_scalars_beside(node)
+        return (kind in _PER_STEP_OPERATIONS and _only_scalars_beside(node)) or computes_masks_per_step(node)
     if kind in ("Dense", "Activation"):
         return _is_keras_function(layer.activation)
     if kind in _MERGES:
         return len({len(tensor.shape) for tensor in node.arguments.keras_tensors}) == 1
     if kind == "Concatenate":
         return layer.axis in (-1, rank - 1) and rank > 2
+    if kind == "Softmax" and any(m is not None for m in keras.tree.flatten(mask_of(node))):
+        return False
     if kind in _ALONG_FEATURES:
         axis = layer.axis
         axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]

@@ -11,7 +11,6 @@ from .activations import recurrent_activation
 from .errors import ExportError, all_in_one
 from .streamable import input_name
 
-_MASKS = "masks are not exported yet; train without it on windows of one length, padded the same way at inference"
 _INPUT_TYPES = ("float32", "float64", "int32", "int64", "bool")
 # What TensorFlow takes as the name of a scope.
 _NAME = re.compile(r"[A-Za-z0-9_.\\/>-]+")
@@ -73,10 +72,6 @@ def check_layer(layer: Any) -> None:
             layer=name,
             argument="name",
         )
-    if isinstance(layer, keras.layers.Masking):
-        raise ExportError(f"Masking: {_MASKS}", layer=name)
-    if isinstance(layer, keras.layers.Embedding) and layer.mask_zero:
-        raise ExportError(f"mask_zero=True: {_MASKS}", layer=name, argument="mask_zero")
     if isinstance(layer, (keras.layers.ConvLSTM1D, keras.layers.ConvLSTM2D, keras.layers.ConvLSTM3D)):
         raise ExportError(
             f"{kind} has no ONNX operator; use convolutions in TimeDistributed before a LSTM",

@@ -12,10 +12,13 @@ from edgeinfer.spec import StatePair
 from .differences import Differences
 from .errors import ExportError, VerificationError
 from .goldens import Reference
-from .samples import Feeds, Input, has_tokens, lengths, padded_feeds, random_feeds
+from .samples import PATTERNS, Feeds, Input, has_masks, has_tokens, lengths, masked_feeds, padded_feeds, random_feeds
 
 _SEED = 21
 _BATCHES = (1, 3)
+# One row of each pattern of masked steps, and one without.
+_ROWS = ["none", *PATTERNS]
+_CHUNKS = (3, 1, 1, 2)
 
 Runner = Callable[[Mapping[str, np.ndarray]], Feeds]
 
@@ -30,7 +33,8 @@ def verify(
     window: int | None,
     atol: float,
 ) -> Differences:
-    """Compare the three on random inputs of several sizes, and on two chunks with the state carried over.
+    """Compare the three on random inputs of several sizes, with masked steps in every pattern
+    where the model masks, and on chunks with the state carried over.
 
     ``hidden`` gives the width of each state input. Raises VerificationError where a backend cannot run the
     file or a difference is above ``atol``.
@@ -42,12 +46,15 @@ def verify(
         for batch in _BATCHES:
             feeds = random_feeds(inputs, batch, length, generator)
             variants = [feeds]
-            if has_tokens(inputs):
+            if has_tokens(inputs) and not has_masks(inputs):
                 variants += [padded_feeds(feeds, inputs, all_padding) for all_padding in (False, True)]
             for variant in variants:
-                expected = reference(variant)
-                zeros = zero_states(hidden, batch)
-                _compare(found, expected, [run({**variant, **zeros}) for run in runners])
+                _same(found, runners, reference, variant, hidden)
+        if has_masks(inputs):
+            for rows in (_ROWS, ["all"]):
+                feeds = random_feeds(inputs, len(rows), length, generator)
+                feeds = masked_feeds(feeds, inputs, rows, seed=length)
+                _same(found, runners, reference, feeds, hidden, masked=True)
     if states:
         _continuation(found, runners, reference, inputs, timed_outputs, states, hidden, generator)
     if found.largest > atol:
@@ -57,6 +64,19 @@ def verify(
             found,
         )
     return found
+
+
+def _same(
+    found: Differences,
+    runners: Sequence[Runner],
+    reference: Reference,
+    feeds: Feeds,
+    hidden: Mapping[str, int],
+    masked: bool = False,
+) -> None:
+    """One call from a zero state."""
+    zeros = zero_states(hidden, len(next(iter(feeds.values()))))
+    _compare(found, reference(feeds), [run({**feeds, **zeros}) for run in runners], masked)
 
 
 def _continuation(
@@ -69,22 +89,26 @@ def _continuation(
     hidden: Mapping[str, int],
     generator: np.random.Generator,
 ) -> None:
-    """Two chunks with the state carried over must give what Keras gives for the whole sequence."""
-    first, second, batch = 4, 3, 2
-    feeds = random_feeds(inputs, batch, first + second, generator)
+    """Chunks and single steps with the state carried over must give what Keras gives for the whole sequence."""
+    batch = len(_ROWS)
+    feeds = random_feeds(inputs, batch, sum(_CHUNKS), generator)
+    if has_masks(inputs):
+        feeds = masked_feeds(feeds, inputs, _ROWS, _SEED)
     expected = reference(feeds)
     answers = []
     for run in runners:
         carried = zero_states(hidden, batch)
-        head = run({**_between(feeds, inputs, 0, first), **carried})
-        carried = {pair.input: head[pair.output] for pair in states}
-        tail = run({**_between(feeds, inputs, first, first + second), **carried})
+        parts, start = [], 0
+        for chunk in _CHUNKS:
+            parts.append(run({**_between(feeds, inputs, start, start + chunk), **carried}))
+            carried = {pair.input: parts[-1][pair.output] for pair in states}
+            start += chunk
         joined = {
-            name: np.concatenate([head[name], tail[name]], axis=1) if timed else tail[name]
+            name: np.concatenate([part[name] for part in parts], axis=1) if timed else parts[-1][name]
             for name, timed in zip(expected, timed_outputs, strict=True)
         }
         answers.append(joined)
-    _compare(found, expected, answers)
+    _compare(found, expected, answers, has_masks(inputs))
 
 
 def _between(feeds: Feeds, inputs: Sequence[Input], start: int, stop: int) -> Feeds:
@@ -92,8 +116,13 @@ def _between(feeds: Feeds, inputs: Sequence[Input], start: int, stop: int) -> Fe
     return {item.name: feeds[item.name][:, start:stop] if item.timed else feeds[item.name] for item in inputs}
 
 
-def _compare(found: Differences, expected: Feeds, answers: Sequence[Feeds]) -> None:
+def _compare(found: Differences, expected: Feeds, answers: Sequence[Feeds], masked: bool = False) -> None:
     for name, value in expected.items():
+        nan = np.isnan(value)
+        if masked and nan.any() and all(np.array_equal(nan, np.isnan(answer[name])) for answer in answers):
+            # A mean over nothing, where every step is masked: all three agree on it.
+            value = np.where(nan, 0, value)
+            answers = [{**answer, name: np.where(nan, 0, answer[name])} for answer in answers]
         if not np.isfinite(np.asarray(value, np.float64)).all():
             raise VerificationError(
                 f'Keras itself answers NaN or infinity at output "{name}" to standard normal inputs, so nothing can be '
@@ -101,6 +130,7 @@ def _compare(found: Differences, expected: Feeds, answers: Sequence[Feeds]) -> N
             )
         found.add(value, answers[0][name], answers[1][name])
     found.cases += 1
+    found.masked += masked
 
 
 def _has_free_axis(inputs: Sequence[Input]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from .bidirectional import call_bidirectional
 from .dense import call_dense
 from .embedding import call_embedding
+from .masked import call_any, call_masking, call_ones_like, call_zeros_like
 from .record import Build, Record, Recorder
 from .recurrent import Recurrent
 from .reshape import call_reshape
@@ -22,15 +23,21 @@ __all__ = ["Build", "Record", "Recorder", "Recurrent", "replacements"]
 
 
 def replacements() -> list[tuple[Any, Callable[..., Any]]]:
-    """Keras layer classes, each with what stands in for its ``call``."""
+    """Keras layer and operation classes, each with what stands in for its ``call``."""
     import keras
+    from keras.src.ops.numpy import Any as AnyOf
+    from keras.src.ops.numpy import OnesLike, ZerosLike  # the operations have no public names
 
     return [
+        (AnyOf, call_any),
         (keras.layers.RNN, call_recurrent),
         (keras.layers.Bidirectional, call_bidirectional),
         (keras.layers.Dense, call_dense),
         (keras.layers.Embedding, call_embedding),
         (keras.layers.Flatten, call_reshape),
+        (keras.layers.Masking, call_masking),
+        (OnesLike, call_ones_like),
         (keras.layers.Reshape, call_reshape),
         (keras.layers.TimeDistributed, call_time_distributed),
+        (ZerosLike, call_zeros_like),
     ]

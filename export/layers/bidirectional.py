@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..supported import cells_of, check_recurrent, operator
+from .masked import as_mask
 from .record import Recorder, flat
-from .recurrent import emit_recurrent, refuse_mask
+from .recurrent import emit_recurrent
 from .stacked import emit_stack, pack_states
 
 
@@ -24,12 +25,14 @@ def call_bidirectional(
     halves = [layer.forward_layer, layer.backward_layer]
     for half in halves:
         check_recurrent(half)
-    refuse_mask(layer, mask)
+    mask = as_mask(layer, mask, sequences)
     merge = layer.merge_mode
+    # As Keras sets it; otherwise the halves differ in where they are zero.
+    same_zeros = mask is None or all(half.zero_output_for_mask == half.return_sequences for half in halves)
     final: list[Any] = []
-    if merge is not None and _alike(*halves):
+    if merge is not None and same_zeros and _alike(*halves):
         states = None if initial_state is None else flat(initial_state)
-        output, final = emit_recurrent(recorder, layer.name, sequences, halves, states, False, merge)
+        output, final = emit_recurrent(recorder, layer.name, sequences, halves, states, False, merge, mask)
     else:
         outputs = []
         for i, (half, side) in enumerate(zip(halves, ("forward", "backward"), strict=True)):
@@ -38,7 +41,7 @@ def call_bidirectional(
             own = None if initial_state is None else flat(initial_state[i * count : (i + 1) * count])
             # Keras flips what the backward half returns.
             flip = half.go_backwards != (side == "backward")
-            result, ends = emit_stack(recorder, f"{layer.name}/{side}", sequences, half, own, flip)
+            result, ends = emit_stack(recorder, f"{layer.name}/{side}", sequences, half, own, flip, mask)
             outputs.append(result)
             final.extend(pack_states(half.cell, ends))
         output = {

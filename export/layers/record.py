@@ -14,6 +14,9 @@ import numpy as np
 from ..errors import ExportError
 from .calls import Call, Calls
 
+# ReduceMax, Mean, Min and Prod; ReduceSum, Squeeze and Unsqueeze have had them since opset 13.
+_AXES_BECOME_AN_INPUT = 18
+
 
 @dataclass
 class Record:
@@ -67,12 +70,12 @@ class Recorder:
         record: Record,
         inputs: Sequence[Any],
         shapes: Sequence[Sequence[int | None]],
-        dtype: Any = "float32",
+        dtypes: Sequence[Any] | None = None,
     ) -> list[Any]:
-        """Put a placeholder with one output per shape into the graph being traced."""
+        """Put a placeholder with one output per shape into the graph being traced; float32 unless ``dtypes`` says."""
         import tensorflow as tf
 
-        outputs = tf.numpy_function(_never_called, list(inputs), [tf.as_dtype(dtype)] * len(shapes))
+        outputs = tf.numpy_function(_never_called, list(inputs), list(dtypes or [tf.float32] * len(shapes)))
         record.distributed = self._depth > 0
         record.call = self.calls.present
         self.records[outputs[0].op.get_attr("token")] = record
@@ -114,7 +117,10 @@ def _never_called(*_: Any) -> Any:
 
 
 class Build:
-    """Makes nodes under one layer's name. Constants are shared between the calls of a layer."""
+    """Makes nodes under one layer's name. What is made once (constants, ``once``) is shared by all calls and layers."""
+
+    # TensorProto's.
+    FLOAT, INT32, INT64, BOOL = 1, 6, 7, 9
 
     def __init__(self, ctx: Any, name: str, constants: dict[str, str]) -> None:
         self.opset = int(ctx.opset)
@@ -135,15 +141,51 @@ class Build:
         )
         return str(made.output[0])
 
-    def outputs(self, op_type: str, inputs: Sequence[str], count: int, **attributes: Any) -> list[str]:
-        """Add the layer's own node, with several outputs."""
-        made = self._ctx.make_node(op_type, list(inputs), attr=attributes, name=self._name, output_count=count)
+    def outputs(
+        self,
+        op_type: str,
+        inputs: Sequence[str],
+        count: int,
+        suffix: str = "",
+        **attributes: Any,
+    ) -> list[str]:
+        """Add a node with several outputs: the layer's own where there is no suffix."""
+        made = self._ctx.make_node(
+            op_type,
+            list(inputs),
+            attr=attributes,
+            name=f"{self._name}/{suffix}" if suffix else self._name,
+            output_count=count,
+        )
         return [str(output) for output in made.output]
+
+    def once(self, op_type: str, inputs: Sequence[str], count: int, suffix: str, **attributes: Any) -> str:
+        """The last output of a node that is shared by all layers: the same inputs and attributes, the same node."""
+        key = f"{op_type} {inputs} {attributes}"
+        if key not in self._constants:
+            self._constants[key] = self.outputs(op_type, inputs, count, suffix, **attributes)[-1]
+        return self._constants[key]
 
     def constant(self, name: str, array: np.ndarray) -> str:
         if name not in self._constants:
             self._constants[name] = str(self._ctx.make_const(name, np.asarray(array, order="C")).output[0])
         return self._constants[name]
+
+    def reduce(self, op_type: str, x: str, axis: int, suffix: str, output: str | None = None) -> str:
+        """Add a ReduceMax, ReduceMean, ReduceMin or ReduceProd over one axis, which is dropped."""
+        if self.opset < _AXES_BECOME_AN_INPUT:
+            return self.node(op_type, [x], suffix, output, axes=[axis], keepdims=0)
+        return self.node(op_type, [x, self.integers([axis])], suffix, output, keepdims=0)
+
+    def graph_output(self, name: str, shape: Sequence[int]) -> None:
+        """Have the float32 value ``name`` as a graph output; a size of -1 is free."""
+        self._ctx.add_graph_output(name, self.FLOAT, list(shape))
+
+    def zero(self) -> str:
+        return self.constant("constant/zero", np.zeros((), np.float32))
+
+    def scalar(self, value: int) -> str:
+        return self.constant(f"constant/scalar/{value}", np.array(value, dtype=np.int64))
 
     def integers(self, values: Sequence[int]) -> str:
         return self.constant("/".join(["constant", *map(str, values)]), np.array(values, dtype=np.int64))

@@ -9,14 +9,12 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from ..activations import Activation, recurrent_activation
-from ..errors import ExportError
 from ..supported import operator
 from ..weights import cell_weights
-from .record import Build, Record, Recorder, as_float, flat
+from .masked import Kept
+from .record import Build, Record, Recorder, as_float
 
 Merge = Literal["concat", "sum", "mul", "ave"]
-# ReduceMean and ReduceProd; ReduceSum, Squeeze and Unsqueeze have had them since opset 13.
-_AXES_BECOME_AN_INPUT = 18
 _MERGE_OPERATORS = {"ave": "ReduceMean", "mul": "ReduceProd"}
 
 
@@ -24,9 +22,10 @@ _MERGE_OPERATORS = {"ave": "ReduceMean", "mul": "ReduceProd"}
 class Recurrent(Record):
     """One call of a recurrent layer, or of a Bidirectional whose two halves are alike.
 
-    The placeholder's inputs are x and, unless ``zero_state``, the initial states of each direction (h, c, …);
-    its outputs are the sequence (or last output), then the final states of each direction. The node keeps its
-    sequence in the order of time; ``reverse_output`` says that Keras returns it the other way round.
+    The placeholder's inputs are x, the mask if ``masked``, and, unless ``zero_state``, the initial states of each
+    direction (h, c, …); its outputs are the sequence (or last output), then the final states of each direction. The
+    node keeps its sequence in the order of time; ``reverse_output`` says that Keras returns it the other way round.
+    ``zero_output`` is the layer's zero_output_for_mask.
     """
 
     op_type: str
@@ -35,11 +34,18 @@ class Recurrent(Record):
     return_sequences: bool
     reverse_output: bool
     zero_state: bool
+    masked: bool
+    zero_output: bool
     merge: Merge | None = None
 
     @property
     def states_per_direction(self) -> int:
         return states_of(self.cells[0])
+
+    @property
+    def can_carry(self) -> bool:
+        """Whether a stream could carry its states: not inside TimeDistributed, where each step is a sequence."""
+        return self.zero_state and self.direction == "forward" and not self.distributed
 
     def arrays(self) -> list[np.ndarray]:
         """W, R and, unless no direction has one, B."""
@@ -49,15 +55,27 @@ class Recurrent(Record):
         return [*matrices, np.stack(biases)] if biases else matrices
 
     def lower(self, build: Build, arrays: Sequence[np.ndarray], inputs: Sequence[str], outputs: Sequence[str]) -> None:
-        x = build.node("Transpose", [inputs[0]], "Transpose", perm=[1, 0, 2])
+        x, *given = inputs
+        kept = Kept(build, given.pop(0), self.direction == "reverse") if self.masked else None
+        initial = [] if self.zero_state else _initial_states(build, self, given)
+        x = build.node("Transpose", [kept.first(x) if kept else x], "Transpose", perm=[1, 0, 2])
         names = [build.constant(f"{self.label}/{n}", w) for n, w in zip(("W", "R", "B"), arrays, strict=False)]
         arguments = [x, *names]
-        if not self.zero_state:
-            arguments += [""] * (5 - len(arguments))
-            arguments += _initial_states(build, self, inputs[1:])
+        if kept or initial:
+            arguments += [""] * (4 - len(arguments))
+            arguments += [kept.sequence_lens() if kept else "", *initial]
         y, *states = build.outputs(self.op_type, arguments, 1 + self.states_per_direction, **_attributes(self))
-        _output(build, self, y, states[0], outputs[0])
-        _final_states(build, self, states, outputs[1:])
+        final = _held(build, self, kept, initial, states) if kept else states
+        if self.return_sequences:
+            _sequence(build, self, y, kept, outputs[0])
+        elif kept and self.zero_output:
+            _last(build, self, kept.zero_unless_last(states[0]), outputs[0])
+        elif kept and initial:
+            # Keras answers zero where no step is kept, though the state is the initial one.
+            _last(build, self, kept.unless_empty(states[0], build.zero(), "last"), outputs[0])
+        else:
+            _last(build, self, final[0], outputs[0])
+        _final_states(build, self, final, outputs[1:])
 
 
 def emit_recurrent(
@@ -68,10 +86,12 @@ def emit_recurrent(
     initial_state: Sequence[Any] | None,
     reverse_output: bool,
     merge: Merge | None = None,
+    mask: Any = None,
 ) -> tuple[Any, list[Any]]:
     """Leave a placeholder for one cell, or for the two alike halves of a Bidirectional: output, final states.
 
-    ``layers`` are RNN layers, or stand in for those with the attributes read here.
+    ``layers`` are RNN layers, or stand in for those with the attributes read here. ``mask`` is bool [batch, time]
+    or None.
     """
     first = layers[0]
     units = first.cell.units
@@ -85,13 +105,16 @@ def emit_recurrent(
         return_sequences=first.return_sequences,
         reverse_output=reverse_output,
         zero_state=initial_state is None,
+        masked=mask is not None,
+        zero_output=first.zero_output_for_mask,
         merge=merge,
     )
     batch, time = sequences.shape[0], sequences.shape[1]
     width = units * (2 if merge == "concat" else 1)
     output = [batch, time, width] if first.return_sequences else [batch, width]
     states = [[batch, units]] * (record.states_per_direction * len(layers))
-    results = recorder.emit(record, [as_float(sequences), *(initial_state or [])], [output, *states])
+    given = [as_float(sequences), *([] if mask is None else [mask]), *(initial_state or [])]
+    results = recorder.emit(record, given, [output, *states])
     return results[0], results[1:]
 
 
@@ -100,14 +123,20 @@ def states_of(cell: Any) -> int:
     return 2 if operator(cell) == "LSTM" else 1
 
 
-def refuse_mask(layer: Any, mask: Any) -> None:
-    """Raise ExportError where a mask comes in."""
-    if any(m is not None for m in flat(mask)):
-        raise ExportError(
-            "a mask comes in: masks are not exported yet; train on windows of one length without a mask",
-            layer=layer.name,
-            argument="mask",
-        )
+def _held(build: Build, record: Recurrent, kept: Kept, initial: Sequence[str], states: Sequence[str]) -> list[str]:
+    """The final states, which are the initial ones where no step is kept.
+
+    Those that a stream could carry are graph outputs for now, ``NAME/final_h``: what nothing reads does not live
+    through tf2onnx, and ``wire_states`` needs them.
+    """
+    result = []
+    for i, (state, kind) in enumerate(zip(states, ("h", "c"), strict=False)):
+        name = f"{record.name}/final_{kind}" if record.can_carry else None
+        start = initial[i] if initial else build.zero()
+        result.append(kept.unless_empty(state, start, f"final_{kind}", name))
+        if name is not None:
+            build.graph_output(name, [1, -1, record.cells[0].units])
+    return result
 
 
 def _initial_states(build: Build, record: Recurrent, given: Sequence[str]) -> list[str]:
@@ -123,45 +152,61 @@ def _initial_states(build: Build, record: Recurrent, given: Sequence[str]) -> li
     return result
 
 
-def _output(build: Build, record: Recurrent, y: str, y_h: str, output: str) -> None:
-    """The layer's output: [batch, time, width] from Y [time, directions, batch, hidden], or its end."""
+def _last(build: Build, record: Recurrent, y_h: str, output: str) -> None:
+    """The layer's last output: [batch, width] from Y_h [directions, batch, hidden]."""
     if record.direction != "bidirectional":
-        if not record.return_sequences:
-            build.node("Squeeze", [y_h, build.integers([0])], "Squeeze", output)
-            return
-        flat = build.node("Squeeze", [y, build.integers([1])], "Squeeze")
-        if record.reverse_output:
-            lowest = np.iinfo(np.int64).min
-            arguments = [
-                flat,
-                build.integers([-1]),
-                build.integers([lowest]),
-                build.integers([0]),
-                build.integers([-1]),
-            ]
-            flat = build.node("Slice", arguments, "Reverse")
-        build.node("Transpose", [flat], "Transpose_out", output, perm=[1, 0, 2])
-        return
-    source, axis = (y, 1) if record.return_sequences else (y_h, 0)
-    if record.merge == "concat":
-        perm = [2, 0, 1, 3] if record.return_sequences else [1, 0, 2]
-        moved = build.node("Transpose", [source], "Transpose_out", perm=perm)
-        width = len(record.cells) * record.cells[0].units
-        kept = [0] * (len(perm) - 2)
-        build.node("Reshape", [moved, build.integers([*kept, width])], "Concat", output)
-        return
-    merged = output if not record.return_sequences else None
-    if record.merge == "sum":
-        result = build.node("ReduceSum", [source, build.integers([axis])], "Sum", merged, keepdims=0)
+        build.node("Squeeze", [y_h, build.integers([0])], "Squeeze", output)
+    elif record.merge == "concat":
+        moved = build.node("Transpose", [y_h], "Transpose_out", perm=[1, 0, 2])
+        build.node("Reshape", [moved, build.integers([0, _width(record)])], "Concat", output)
     else:
-        operator = _MERGE_OPERATORS[str(record.merge)]
-        suffix = operator.removeprefix("Reduce")
-        if build.opset < _AXES_BECOME_AN_INPUT:
-            result = build.node(operator, [source], suffix, merged, axes=[axis], keepdims=0)
+        _merged(build, record, y_h, 0, output)
+
+
+def _sequence(build: Build, record: Recurrent, y: str, kept: Kept | None, output: str) -> None:
+    """The layer's output: [batch, time, width] from Y [time, directions, batch, hidden].
+
+    With a mask, one more step in front holds the zeros that fill steps before the first kept one.
+    """
+    flip = record.reverse_output
+    inner = None if kept else output
+    if record.direction == "bidirectional":
+        if kept:
+            y = build.node("Pad", [y, build.integers([1, *[0] * 7])], "filled")
+        if record.merge == "concat":
+            moved = build.node("Transpose", [y], "Transpose_out", perm=[2, 0, 1, 3])
+            result = build.node("Reshape", [moved, build.integers([0, 0, _width(record)])], "Concat", inner)
         else:
-            result = build.node(operator, [source, build.integers([axis])], suffix, merged, keepdims=0)
-    if record.return_sequences:
-        build.node("Transpose", [result], "Transpose_out", output, perm=[1, 0, 2])
+            merged = _merged(build, record, y, 1)
+            result = build.node("Transpose", [merged], "Transpose_out", inner, perm=[1, 0, 2])
+    else:
+        y = build.node("Squeeze", [y, build.integers([1])], "Squeeze")
+        if kept:
+            y = build.node("Pad", [y, build.integers([1, *[0] * 5])], "filled")
+        elif flip:
+            y = _reversed(build, y, 0)
+        result = build.node("Transpose", [y], "Transpose_out", inner, perm=[1, 0, 2])
+    if kept:
+        result = kept.in_place(result, record.zero_output, None if flip else output)
+        if flip:
+            _reversed(build, result, 1, output)
+
+
+def _reversed(build: Build, x: str, axis: int, output: str | None = None) -> str:
+    ends = [build.integers([value]) for value in (-1, np.iinfo(np.int64).min, axis, -1)]
+    return build.node("Slice", [x, *ends], "Reverse", output)
+
+
+def _merged(build: Build, record: Recurrent, x: str, axis: int, output: str | None = None) -> str:
+    """The sum, product or mean of the two directions, which lie along ``axis``."""
+    if record.merge == "sum":
+        return build.node("ReduceSum", [x, build.integers([axis])], "Sum", output, keepdims=0)
+    operator = _MERGE_OPERATORS[str(record.merge)]
+    return build.reduce(operator, x, axis, operator.removeprefix("Reduce"), output)
+
+
+def _width(record: Recurrent) -> int:
+    return int(len(record.cells) * record.cells[0].units)
 
 
 def _final_states(build: Build, record: Recurrent, states: Sequence[str], outputs: Sequence[str]) -> None:
@@ -170,17 +215,17 @@ def _final_states(build: Build, record: Recurrent, states: Sequence[str], output
         for i, kind in zip(range(per), ("h", "c"), strict=False):
             output, state = outputs[d * per + i], states[i]
             if len(record.cells) == 1:
-                build.node("Squeeze", [state, build.integers([0])], f"final_{kind}", output)
+                build.node("Squeeze", [state, build.integers([0])], f"final_{kind}_0", output)
             else:
-                index = build.constant(f"constant/scalar/{d}", np.array(d, dtype=np.int64))
-                build.node("Gather", [state, index], f"final_{kind}_{d}", output, axis=0)
+                build.node("Gather", [state, build.scalar(d)], f"final_{kind}_{d}", output, axis=0)
 
 
 def _attributes(record: Recurrent) -> dict[str, Any]:
     activations = [a for cell in record.cells for a in _activations(record, cell)]
     attributes: dict[str, Any] = {
         "hidden_size": record.cells[0].units,
-        "direction": record.direction,
+        # The kept steps of a mask are already in the order in which they are read.
+        "direction": "forward" if record.masked and record.direction == "reverse" else record.direction,
         "activations": [a.name for a in activations],
     }
     # Consumed in the order of the functions, by those that take one.

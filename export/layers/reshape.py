@@ -25,5 +25,5 @@ def call_reshape(recorder: Recorder, layer: Any, inputs: Any) -> Any:
     """Leave a placeholder for ``layer(inputs)``."""
     shape = list(layer.compute_output_shape(tuple(inputs.shape)))
     target = tuple(0 if axis == 0 else -1 if size is None else size for axis, size in enumerate(shape))
-    (output,) = recorder.emit(Reshaped(layer, layer.name, target), [inputs], [shape], dtype=inputs.dtype)
+    (output,) = recorder.emit(Reshaped(layer, layer.name, target), [inputs], [shape], [inputs.dtype])
     return output

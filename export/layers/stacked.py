@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..supported import cells_of, check_recurrent
+from .masked import as_mask
 from .record import Recorder, flat
-from .recurrent import emit_recurrent, refuse_mask, states_of
+from .recurrent import emit_recurrent, states_of
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class _Level:
     cell: Any
     go_backwards: bool
     return_sequences: bool
+    zero_output_for_mask: bool
 
 
 def call_recurrent(
@@ -30,9 +32,9 @@ def call_recurrent(
 ) -> Any:
     """Leave a placeholder for every cell of ``layer(sequences)``."""
     check_recurrent(layer)
-    refuse_mask(layer, mask)
     states = None if initial_state is None else flat(initial_state)
-    output, final = emit_stack(recorder, layer.name, sequences, layer, states, layer.go_backwards)
+    mask = as_mask(layer, mask, sequences)
+    output, final = emit_stack(recorder, layer.name, sequences, layer, states, layer.go_backwards, mask)
     return (output, *pack_states(layer.cell, final)) if layer.return_state else output
 
 
@@ -43,6 +45,7 @@ def emit_stack(
     layer: Any,
     initial_state: Sequence[Any] | None,
     reverse_output: bool,
+    mask: Any,
 ) -> tuple[Any, list[Any]]:
     """Leave a placeholder for each cell of a RNN layer: output, final states in the order of the cells.
 
@@ -53,13 +56,13 @@ def emit_stack(
     output, final = sequences, []
     for i, (place, cell) in enumerate(cells):
         last = i == len(cells) - 1
-        level = _Level(cell, layer.go_backwards, layer.return_sequences or not last)
+        level = _Level(cell, layer.go_backwards, layer.return_sequences or not last, layer.zero_output_for_mask)
         own = None
         if given is not None:
             count = states_of(cell)
             own, given = given[:count], given[count:]
         label = f"{name}/{place}" if place else name
-        output, states = emit_recurrent(recorder, label, output, [level], own, reverse_output and last)
+        output, states = emit_recurrent(recorder, label, output, [level], own, reverse_output and last, mask=mask)
         final.extend(states)
     return output, final
 

@@ -55,7 +55,7 @@ def call_time_distributed(
         result = inner.call(_fold(recorder, layer, inputs, "Fold"), **arguments)
     steps, rest = inputs.shape[1], tuple(result.shape[1:])
     record = Unfolded(layer, f"{layer.name}/Unfold", steps, rest)
-    (output,) = recorder.emit(record, [result, inputs], [[inputs.shape[0], steps, *rest]], dtype=result.dtype)
+    (output,) = recorder.emit(record, [result, inputs], [[inputs.shape[0], steps, *rest]], [result.dtype])
     return output
 
 
@@ -63,5 +63,5 @@ def _fold(recorder: Recorder, layer: Any, x: Any, name: str) -> Any:
     batch, steps, *rest = x.shape
     rows = None if batch is None or steps is None else batch * steps
     record = Folded(layer, f"{layer.name}/{name}", tuple(rest))
-    (folded,) = recorder.emit(record, [x], [[rows, *rest]], dtype=x.dtype)
+    (folded,) = recorder.emit(record, [x], [[rows, *rest]], [x.dtype])
     return folded

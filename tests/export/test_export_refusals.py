@@ -12,12 +12,6 @@ from edgeinfer_export import ExportError, to_onnx
 Build = Callable[[Any], list[Any]]
 
 REFUSED: dict[str, tuple[Build, str, str | None, str]] = {
-    "masking": (
-        lambda layers: [layers.Masking(0.0, name="bad"), layers.GRU(3)],
-        "bad",
-        None,
-        "Masking: masks are not exported yet; train without it",
-    ),
     "gelu": (
         lambda layers: [layers.GRU(3, activation="gelu", name="bad")],
         "bad",
@@ -77,21 +71,6 @@ def test_it_is_refused_by_name_with_the_way_out(case: str, layers: Any, sequenti
     assert (raised.value.layer, raised.value.argument) == (layer, argument)
     assert str(raised.value).startswith(f'layer "{layer}": ') and text in str(raised.value)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_embedding_that_makes_a_mask_is_refused(layers: Any, sequential: Any, tmp_path: Path) -> None:
-    model = sequential((None,), layers.Embedding(9, 4, mask_zero=True, name="words"), layers.LSTM(3))
-    with pytest.raises(ExportError, match='layer "words": mask_zero=True: masks are not exported yet') as raised:
-        to_onnx(model, tmp_path / "m.onnx")
-    assert (raised.value.layer, raised.value.argument) == ("words", "mask_zero")
-
-
-def test_a_mask_passed_by_hand_is_refused(keras: Any, layers: Any, shuffled: Any, tmp_path: Path) -> None:
-    x, mask = keras.Input((None, 3), name="x"), keras.Input((None,), dtype="bool", name="mask")
-    model = shuffled(keras.Model([x, mask], layers.LSTM(3, name="masked")(x, mask=mask)))
-    with pytest.raises(ExportError, match=r'^layer "masked": a mask comes in: masks are not exported yet') as raised:
-        to_onnx(model, tmp_path / "m.onnx")
-    assert (raised.value.layer, raised.value.argument) == ("masked", "mask")
 
 
 def test_a_layer_that_fails_is_told_in_one_line(keras: Any, layers: Any, sequential: Any, tmp_path: Path) -> None:
