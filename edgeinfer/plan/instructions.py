@@ -56,7 +56,9 @@ ACTIVATIONS = {
 }
 BINARIES = {"Add": 0, "Sub": 1, "Mul": 2, "Div": 3, "Min": 4, "Max": 5}
 COMPARISONS = {"Equal": 0, "Less": 1, "LessOrEqual": 2, "Greater": 3, "GreaterOrEqual": 4, "And": 5, "Or": 6}
-REDUCTIONS = {"ReduceSum": 0, "ReduceMean": 0, "ReduceProd": 2, "ReduceMin": 4, "ReduceMax": 5}  # as BINARIES
+# As BINARIES; a mean is a sum that is divided.
+REDUCTIONS = {"ReduceSum": 0, "ReduceMean": 0, "ReduceProd": 2, "ReduceMin": 4, "ReduceMax": 5}
+REDUCTIONS |= {"GlobalAveragePool": 0, "GlobalMaxPool": 5}
 DTYPES = {np.dtype(np.float32): 0, np.dtype(np.int32): 1, np.dtype(np.int64): 2}
 WITH_BOOL = {**DTYPES, np.dtype(np.bool_): 3}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 
@@ -55,15 +56,14 @@ def where(builder: Builder, node: Node) -> bool:
 def reduce_(builder: Builder, node: Node) -> bool:
     """Over axes that stand together. One element reduces to itself."""
     value = builder.bound.values[node.inputs[0]]
-    given = builder.bound.values[node.inputs[1]].data if len(node.inputs) > 1 else None
-    axes = reduced_axes(node.attributes, len(value.shape), given)
+    axes = _reduced(builder, node, len(value.shape))
     if math.prod(value.shape[axis] for axis in axes) == 1:
         builder.alias(node.outputs[0], node.inputs[0])
         return True
     moving = [axis for axis, size in enumerate(value.shape) if size != 1]
     reduced = [axis in axes for axis in moving]
     first, last = reduced.index(True), len(reduced) - reduced[::-1].index(True)
-    mean = node.op_type == "ReduceMean"
+    mean = node.op_type in ("ReduceMean", "GlobalAveragePool")
     if not all(reduced[first:last]) or value.dtype not in code.DTYPES or (mean and value.dtype.kind != "f"):
         return False
     sizes = [value.shape[axis] for axis in moving]
@@ -74,3 +74,12 @@ def reduce_(builder: Builder, node: Node) -> bool:
     ins = (builder.ref(node.inputs[0]),)
     builder.emit(code.Instruction(code.REDUCE, node.name, ins, (builder.new(node.outputs[0]),), dims))
     return True
+
+
+def _reduced(builder: Builder, node: Node, rank: int) -> Collection[int]:
+    if node.op_type.startswith("Global"):
+        return range(2, rank)
+    from ..kernels.twins.reductions import reduced_axes  # loaded with the operator, of which most models have none
+
+    given = builder.bound.values[node.inputs[1]].data if len(node.inputs) > 1 else None
+    return reduced_axes(node.attributes, rank, given)
