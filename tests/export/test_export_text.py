@@ -100,6 +100,10 @@ def test_a_fixed_output_length_is_a_window_padded_at_the_end_of_which_the_first_
     scores = [app(text).scores["1"] for text in SAMPLES]
     np.testing.assert_allclose(scores, answers(model, SAMPLES)[:, 0], rtol=0, atol=KERAS_ATOL)
     assert app("a good film not bad").scores == app("a good film not").scores
+    stream = app.stream()
+    pieces = ["a", "a good", "a good film not"]
+    found = [stream.step(piece) for piece in ("a", "good", "film not")]
+    assert [answer.scores for answer in found if answer] == [app(text).scores for text in pieces]
 
 
 @pytest.mark.parametrize(
@@ -378,20 +382,22 @@ def test_a_lookup_of_the_largest_outputs_word_becomes_the_labels(
         to_onnx(model, tmp_path / "m.onnx", spec={"postprocessing": {"labels": ["a", "b", "c"]}})
 
 
+@pytest.mark.parametrize(("kind", "vocabulary"), [("StringLookup", ["bad", "good"]), ("IntegerLookup", [30, -7])])
 def test_labels_of_a_model_of_numbers_are_told_without_a_task(
-    keras: Any, layers: Any, shuffled: Any, tmp_path: Path
+    kind: str, vocabulary: list[Any], keras: Any, layers: Any, shuffled: Any, tmp_path: Path
 ) -> None:
-    words = layers.StringLookup(vocabulary=["bad", "good"], invert=True)
+    words = getattr(layers, kind)(vocabulary=vocabulary, invert=True)
     x = keras.Input((None, 3))
     scores = layers.Dense(3, activation="softmax")(layers.GRU(4)(x))
     model = shuffled(keras.Model(x, words(keras.ops.argmax(scores, axis=-1))))
     result = to_onnx(model, tmp_path / "m.onnx")
-    assert (result.spec.task, result.spec.postprocessing) == (None, {"labels": ["[UNK]", "bad", "good"]})
+    labels = [str(words.oov_token), *map(str, vocabulary)]
+    assert (result.spec.task, result.spec.postprocessing) == (None, {"labels": labels})
     assert result.text_layers == {}
     steps = np.random.default_rng(1).normal(size=(4, 5, 3)).astype(np.float32)
     found = np.argmax(edgeinfer.load(tmp_path / "m.onnx")(steps), axis=-1)
-    expected = [word.decode() for word in np.asarray(model(steps, training=False))]
-    assert [result.spec.postprocessing["labels"][i] for i in found] == expected
+    expected = np.asarray(model(steps, training=False))
+    assert [labels[i] for i in found] == [w.decode() if isinstance(w, bytes) else str(w) for w in expected]
 
 
 def test_a_text_layer_put_before_a_trained_model_is_found_once_it_was_called(
