@@ -397,7 +397,9 @@ def _entries(layer: Any) -> tuple[list[Any], int | None]:
     entries += [config["oov_token"]] * config["num_oov_indices"]
     if lookup.lookup_table.size() == 0:
         raise ExportError(
-            "it has no vocabulary yet; give it one, or call adapt", layer=layer.name, argument="vocabulary"
+            "it has no vocabulary; give it one, or call adapt (an .h5 file keeps none that was adapted: save .keras)",
+            layer=layer.name,
+            argument="vocabulary",
         )
     keys, values = lookup.lookup_table.export()
     tokens, ids = (values, keys) if config["invert"] else (keys, values)

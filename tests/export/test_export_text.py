@@ -471,7 +471,7 @@ def lookup_model(keras: Any, layers: Any, lookup: Any, shape: tuple[int | None, 
             lambda layers: layers.StringLookup(vocabulary=["a"], output_mode="count"),
             "output_mode='count': only ids are exported; use output_mode=\"int\" before an Embedding, or build",
         ),
-        (lambda layers: layers.StringLookup(), "it has no vocabulary yet; give it one, or call adapt"),
+        (lambda layers: layers.StringLookup(), "it has no vocabulary; give it one, or call adapt"),
         (
             lambda layers: layers.TextVectorization(vocabulary=["a"]),
             r"TextVectorization on an input of shape \[None, 2\]: expected one text each",
