@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -23,11 +23,16 @@ class BoundNode(NamedTuple):
 
 
 class BoundGraph(NamedTuple):
-    """The nodes left to run for one choice of input shapes, and what is known of every value they touch."""
+    """The nodes left to run for one choice of input shapes, and what is known of every value they touch.
+
+    ``large`` says where the first node stands that reads only constants and runs all the same, for its size; "" where
+    there is none.
+    """
 
     graph: Graph
     nodes: tuple[BoundNode, ...]
     values: Mapping[str, Value]
+    large: str = ""
 
     def inputs_of(self, node: Node) -> list[Value | None]:
         return [self.values[name] if name else None for name in node.inputs]
@@ -37,7 +42,7 @@ class BoundGraph(NamedTuple):
 
 
 class _Budget:
-    """What constants computed at load may take, all together."""
+    """What constants that are computed once may take, all together."""
 
     def __init__(self, graph: Graph) -> None:
         # a small weight may be widened to four bytes
@@ -45,22 +50,26 @@ class _Budget:
         self._limit = max(FOLDED_BYTES, stored)
         self._taken = 0
 
-    def take(self, node: Node, size: int) -> None:
-        self._taken += size
-        if self._taken > self._limit:
+    def take(self, node: Node, op: Op, ins: Sequence[Value | None], outs: Sequence[Value]) -> None:
+        """Raises ModelLimitError, and takes nothing, where the rest is not enough for what a node gives."""
+        size = 0 if op.view else sum(out.nbytes for out in outs) + (op.scratch(node, ins) if op.scratch else 0)
+        if self._taken + size > self._limit:
             raise ModelLimitError(
-                f"{node.where}: constants of {self._taken} bytes would be computed, the limit is {self._limit}: "
-                "what the file stores, or 16 MiB",
+                f"{node.where}: constants of {self._taken + size} bytes would be computed, the limit is "
+                f"{self._limit}: what the file stores, or 16 MiB",
                 limit="folded_bytes",
             )
+        self._taken += size
 
 
 def bind(graph: Graph, shapes: Mapping[str, tuple[int, ...]], limits: Limits | None = None) -> BoundGraph:
     """Infer every value from the shapes of the graph's inputs, fold constants, drop what no output needs.
 
+    A constant that the shapes make larger than folding may be is computed in each run instead.
+
     Raises ModelFormatError where a node does not fit its inputs or an output is not of its declared type,
-    UnsupportedOperatorError where a node needs what is not implemented, ModelLimitError where a tensor, or folding,
-    would blow up. ``limits``: other ones than the graph's.
+    UnsupportedOperatorError where a node needs what is not implemented, ModelLimitError where a tensor would blow
+    up. ``limits``: other ones than the graph's.
     """
     limits = limits or graph.limits
     values: dict[str, Value] = {name: Value.of(array) for name, array in graph.constants.items()}
@@ -69,6 +78,7 @@ def bind(graph: Graph, shapes: Mapping[str, tuple[int, ...]], limits: Limits | N
         values[info.name] = Value(info.dtype, shapes[info.name])
         limits.check("tensor_bytes", values[info.name].nbytes, f'input "{info.name}"')
     running: list[BoundNode] = []
+    large = ""
     for node in graph.nodes:
         op = _op(node)
         ins = [values[name] if name else None for name in node.inputs]
@@ -80,7 +90,11 @@ def bind(graph: Graph, shapes: Mapping[str, tuple[int, ...]], limits: Limits | N
         if op.scratch is not None:
             limits.check("tensor_bytes", op.scratch(node, ins), f"{node.where}: while it runs")
         if any(out.data is None for out in outs) and all(v is None or v.data is not None for v in ins):
-            outs = _fold(node, op, [_widened(graph, name, values.get(name)) for name in node.inputs], outs, budget)
+            try:
+                budget.take(node, op, ins, outs)
+                outs = _fold(node, op, [_widened(graph, name, values.get(name)) for name in node.inputs], outs)
+            except ModelLimitError:
+                large = large or node.where
         values.update((name, out) for name, out in zip(node.outputs, outs, strict=False) if name)
         if any(out.data is None for out in outs):
             running.append(BoundNode(node, op))
@@ -88,7 +102,7 @@ def bind(graph: Graph, shapes: Mapping[str, tuple[int, ...]], limits: Limits | N
         found = values[info.name].dtype
         if found != info.dtype:
             raise ModelFormatError(f'output "{info.name}" is declared {info.dtype.name} and computed as {found.name}')
-    return BoundGraph(graph, _live(running, graph), values)
+    return BoundGraph(graph, _live(running, graph), values, large)
 
 
 def fold(graph: Graph) -> Graph:
@@ -101,7 +115,9 @@ def fold(graph: Graph) -> Graph:
         if all(not name or name in constants for name in node.inputs) and not outputs & set(node.outputs):
             op = _op(node)
             ins = [_widened(graph, name, Value.of(constants[name])) if name else None for name in node.inputs]
-            for name, out in zip(node.outputs, _fold(node, op, ins, op.infer(node, ins), budget), strict=False):
+            outs = op.infer(node, ins)
+            budget.take(node, op, ins, outs)
+            for name, out in zip(node.outputs, _fold(node, op, ins, outs), strict=False):
                 if name:
                     assert out.data is not None
                     constants[name] = out.data
@@ -126,9 +142,7 @@ def _widened(graph: Graph, name: str, value: Value | None) -> Value | None:
     return Value.of(graph.array(name)) if name in graph.small else value
 
 
-def _fold(node: Node, op: Op, ins: list[Value | None], outs: list[Value], budget: _Budget) -> list[Value]:
-    if not op.view:
-        budget.take(node, sum(out.nbytes for out in outs) + (op.scratch(node, ins) if op.scratch else 0))
+def _fold(node: Node, op: Op, ins: list[Value | None], outs: list[Value]) -> list[Value]:
     try:
         with np.errstate(all="ignore"):
             arrays = op.twin(node.attributes, *(None if v is None else v.data for v in ins))

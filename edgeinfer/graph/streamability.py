@@ -128,6 +128,9 @@ def _follow(graph: Graph, axes: Mapping[str, int]) -> tuple[dict[str, int], froz
     first, second = (bind(graph, step_shapes(graph, axes, probe), _UNBOUNDED) for probe in _PROBES)
     if [b.node for b in first.nodes] != [b.node for b in second.nodes]:
         raise NotCausalError("what it computes depends on the number of time steps")
+    if first.large or second.large:
+        # whose values are not known, so that they cannot be held against each other
+        raise NotCausalError(f"{first.large or second.large}: what it computes depends on the number of time steps")
     times: dict[str, Time] = dict(axes)
     for bound in first.nodes:
         node = bound.node

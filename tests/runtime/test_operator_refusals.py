@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graphs import draw, one_node
+from graphs import build, draw, node, one_node, value
 
 import edgeinfer
 from edgeinfer.errors import InputError, ModelFormatError, ModelLimitError, UnsupportedOperatorError
@@ -251,9 +251,11 @@ def test_a_node_that_needs_more_memory_than_a_tensor_may_have_is_refused(
 
 
 def test_what_a_constant_convolution_needs_counts_as_folding() -> None:
-    given = {"a": np.ones((1, 1, 2**13), F32), "b": np.ones((1, 1, 2**12), F32)}
+    constants = {"a": np.ones((1, 1, 2**13), F32), "b": np.ones((1, 1, 2**12), F32)}
+    nodes = [node("Conv", ["a", "b"], ["c"], "n"), node("Add", ["x", "c"], ["y"])]
+    data = build(nodes, [value("x", [1])], [value("y", None)], constants)
     with pytest.raises(
         ModelLimitError, match=r'in node "n" \(Conv\): constants of \d+ bytes would be computed'
     ) as info:
-        edgeinfer.load(one_node("Conv", given, constant=["a", "b"]), backend="native")
+        edgeinfer.load(data, backend="native")
     assert info.value.limit == "folded_bytes"
