@@ -18,6 +18,7 @@ from . import instructions as code
 from .builder import Builder
 from .logic import compare, not_, reduce_, where
 from .memory import Ref
+from .normalize import layer_normalization
 from .pack import pack_columns_to_groups, pack_gru_linear, pack_gru_reset_first, pack_lstm, pack_rnn
 from .small import I8_FAST, KINDS, kind_of, matrix, pack_small_cell, pack_small_columns, pack_small_table
 from .strides import broadcast_strides, strides_of
@@ -360,6 +361,7 @@ KERNELS: dict[str, Callable[[Builder, Node], bool]] = {
     "Not": not_,
     "Where": where,
     **dict.fromkeys(code.REDUCTIONS, reduce_),
+    "LayerNormalization": layer_normalization,
     "Softmax": softmax,
     "LogSoftmax": softmax,
     "Transpose": transpose,

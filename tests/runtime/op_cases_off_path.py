@@ -150,6 +150,11 @@ add("LayerNormalization", "last axis", draw(2, 3, 5), draw(5, seed=1), draw(5, s
 add("LayerNormalization", "no bias", draw(2, 3, 5), draw(5, seed=1), epsilon=0.01)
 add("LayerNormalization", "two axes", draw(2, 3, 5), draw(3, 5, seed=1), draw(3, 5, seed=2), axis=1)
 add("LayerNormalization", "from the last", draw(2, 3, 5), draw(3, 5, seed=1), axis=-2)
+add("LayerNormalization", "one scale", draw(2, 3, 5), draw(1, seed=1), draw(1, seed=2))
+add("LayerNormalization", "scale of the last axis", draw(2, 3, 5), draw(5, seed=1), draw(3, 1, seed=2), axis=1)
+add("LayerNormalization", "constant", draw(4, 33), draw(33, seed=1), draw(33, seed=2), constant=["b", "c"])
+add("LayerNormalization", "everything", draw(2, 3), draw(2, 3, seed=1), axis=0)
+add("LayerNormalization", "no rows", draw(0, 3, 5), draw(5, seed=1), draw(5, seed=2))
 add("InstanceNormalization", "rank 3", draw(2, 3, 5), draw(3, seed=1), draw(3, seed=2))
 add("InstanceNormalization", "rank 4", draw(2, 3, 5, 2), draw(3, seed=1), draw(3, seed=2), epsilon=0.01, opset=11)
 

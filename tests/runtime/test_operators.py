@@ -90,6 +90,7 @@ TWIN_CASES = {
     *("Softmax-axis_0", "Softmax-axis_1_of_3", "LogSoftmax-axis_0", "LogSoftmax-axis_1_of_3"),
     *("Gather-axis_1", "Gather-axis_-1", "Gather-one"),
     *("Max-one", "Max-three", "Min-one", "Min-three"),
+    *("LayerNormalization-one_scale", "LayerNormalization-scale_of_the_last_axis"),
 }
 
 

@@ -285,3 +285,12 @@ def test_a_node_that_leaves_the_time_axis_alone_streams_what_it_gives_on_the_who
 def test_a_convolution_counts_its_multiplications(op: str, shape: tuple[int, ...], macs: int) -> None:
     data = file((FIRST, node(op, ["c", "w"], ["z"]), BACK), {"w": draw(*shape)})
     assert edgeinfer.load(data, backend="native").describe()["macs_per_step"] == macs
+
+
+def test_layer_normalization_gives_a_step_the_bits_of_the_sequence(isa: str) -> None:
+    data = file((node("LayerNormalization", ["x", "s", "b"], ["y"]),), {"s": draw(3), "b": draw(3, seed=1)})
+    model = edgeinfer.load(data, backend="native", isa=isa)
+    assert model.describe()["bit_stable"]
+    xs = draw(50, 3)
+    stream = model.stream(mode="stream")
+    np.testing.assert_array_equal(np.stack([stream.step(x) for x in xs]), model(xs[None])[0])
