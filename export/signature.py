@@ -69,12 +69,15 @@ def give(model: Any, input_signature: Any = None) -> Given:
 
 @contextmanager
 def stateless(model: Any) -> Iterator[None]:
-    """A subclassed model's recurrent layers without stateful and unroll inside the block.
+    """Use a live model inside the block and leave it as it was.
 
-    Such a model cannot be built again from its configuration, as others are.
+    Inside, a subclassed model's recurrent layers are without stateful and unroll: it cannot be built again from its
+    configuration, as others are. What is called on Keras' symbolic tensors inside is forgotten after it.
     """
     layers = [] if is_graph(model) else recurrent_layers(model)
     kept = [(layer, layer.stateful, layer.unroll) for layer in layers]
+    calls = [calls for part in model._flatten_layers() for calls in (part._inbound_nodes, part._outbound_nodes)]
+    counts = [len(found) for found in calls]
     try:
         for layer in layers:
             layer.stateful = layer.unroll = False
@@ -82,6 +85,8 @@ def stateless(model: Any) -> Iterator[None]:
     finally:
         for layer, stateful, unroll in kept:
             layer.stateful, layer.unroll = stateful, unroll
+        for found, count in zip(calls, counts, strict=True):
+            del found[count:]
 
 
 @dataclass(frozen=True)

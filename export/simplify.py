@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from .names import rename_values
+
+# More elements than any list of axes or sizes has.
+_LARGE = 64
 
 
 def simplify(proto: Any) -> None:
@@ -23,11 +27,7 @@ class _Facts:
     def __init__(self, proto: Any) -> None:
         from onnx import numpy_helper, shape_inference
 
-        # Without what tf2onnx says of the values: only what follows from the graph is believed.
-        bare = type(proto)()
-        bare.CopyFrom(proto)
-        del bare.graph.value_info[:]
-        inferred = shape_inference.infer_shapes(bare).graph
+        inferred = shape_inference.infer_shapes(_bare(proto)).graph
         self.writers = {name: node for node in proto.graph.node for name in node.output if name}
         self.tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
         self.types: dict[str, int] = {name: tensor.data_type for name, tensor in self.tensors.items()}
@@ -48,6 +48,22 @@ class _Facts:
         """The node that writes a value, where it is of this operator."""
         node = self.writers.get(name)
         return node if node is not None and node.op_type == op_type else None
+
+
+def _bare(proto: Any) -> Any:
+    """The graph with its large initializers as inputs, and without what tf2onnx says of the values.
+
+    Only what follows from the graph is believed; weights need not be copied for that.
+    """
+    from onnx import helper
+
+    graph = proto.graph
+    large = [tensor for tensor in graph.initializer if math.prod(tensor.dims) > _LARGE]
+    names = {tensor.name for tensor in large}
+    inputs = [helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims) for tensor in large]
+    small = [tensor for tensor in graph.initializer if tensor.name not in names]
+    bare = helper.make_graph(graph.node, graph.name, [*graph.input, *inputs], graph.output, small)
+    return helper.make_model(bare, opset_imports=proto.opset_import, ir_version=proto.ir_version)
 
 
 def _shorten(proto: Any) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import warnings
 import zipfile
 from pathlib import Path
@@ -216,3 +218,11 @@ def test_a_custom_object_that_is_not_there_is_refused(place: str, text: str) -> 
     with pytest.raises(ExportError) as raised:
         find_custom_objects([place])
     assert str(raised.value).startswith(text) and raised.value.argument == "custom_objects"
+
+
+def test_inspect_of_an_h5_file_prints_json_alone_on_stdout_and_progress_alone_on_stderr() -> None:
+    command_line = [sys.executable, "-m", "edgeinfer_export", "inspect", str(KERAS2 / "whole.h5"), "--json"]
+    done = subprocess.run(command_line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["form"] == "stream"
+    assert all(line.startswith("export: ") for line in done.stderr.splitlines()), done.stderr

@@ -49,6 +49,7 @@ def test_a_model_that_was_called_once_streams_with_free_batch_and_time(
     assert (exported.form, exported.spec.mode, exported.spec.window.length) == ("stream", "window", 7)
     assert ends(tmp_path / "m.onnx")[0]["x"] == ["batch", "time", 3]
     assert exported.nodes == {"Add": 1, "LSTM": 1, "MatMul": 1, "Squeeze": 1, "Transpose": 2}
+    assert all(not layer._inbound_nodes for layer in model._flatten_layers())
     steps_equal_the_whole(tmp_path / "m.onnx", X, np.asarray(model(X)))
 
 
@@ -210,6 +211,9 @@ def test_what_keras_graph_does_not_tell_the_converted_one_does(
     doubled = layers.Lambda(lambda x: 2.0 * x)(layers.LSTM(4, return_sequences=True)(x_9))
     window = to_onnx(shuffled(keras.Model(x_9, doubled)), tmp_path / "m.onnx")
     assert (window.form, window.spec.mode) == ("stream", "window")
+    assert all(
+        len(layer._inbound_nodes) == 1 for layer in (x_9._keras_history.operation, doubled._keras_history.operation)
+    )
     for name, y in models.items():
         model = shuffled(keras.Model(x, y))
         assert to_onnx(model, tmp_path / f"{name}.onnx").form == "stream", name
