@@ -11,7 +11,7 @@ from edgeinfer.spec import SPEC_KEY, Spec, StatePair
 from . import finish
 from .differences import Differences
 from .form import Converted
-from .goldens import keras_reference, make_goldens
+from .goldens import keras_reference, long_enough, make_goldens
 from .metadata import versions
 from .verify import verify
 
@@ -34,7 +34,9 @@ def build(converted: Converted, spec: Spec, opset: int, atol: float | None, say:
     say("computing goldens with Keras")
     reference = keras_reference(converted.model, converted.input_names, converted.output_names)
     window = spec.window.length if spec.window else None
-    goldens = make_goldens(reference, converted.inputs, window)
+    # What streams takes single steps.
+    inputs = converted.inputs if converted.form == "stream" else long_enough(reference, converted.inputs)
+    goldens = make_goldens(reference, inputs, window)
     full = spec._replace(states=converted.states, goldens=goldens, provenance=_provenance(spec))
     proto = converted.proto
     _label(proto, full, opset)
@@ -45,7 +47,7 @@ def build(converted: Converted, spec: Spec, opset: int, atol: float | None, say:
     say("verifying: Keras, ONNX Runtime, edgeinfer native")
     timed = converted.streaming.timed_outputs
     hidden = hidden_sizes(proto, converted.states)
-    return Built(data, full, verify(data, reference, converted.inputs, timed, converted.states, hidden, window, atol))
+    return Built(data, full, verify(data, reference, inputs, timed, converted.states, hidden, window, atol))
 
 
 def hidden_sizes(proto: Any, states: Sequence[StatePair]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from .samples import PATTERNS, Feeds, Input, has_masks, has_tokens, lengths, mas
 
 _SEED = 20
 _MAX_BYTES = 4096
+_LEAST_LENGTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
 
 Reference = Callable[[Mapping[str, np.ndarray]], Feeds]
 
@@ -33,6 +35,26 @@ def keras_reference(model: Any, input_names: Sequence[str], output_names: Sequen
         return dict(zip(output_names, outputs, strict=True))
 
     return run
+
+
+def long_enough(reference: Reference, inputs: Sequence[Input]) -> tuple[Input, ...]:
+    """The inputs with the least length that Keras takes, where it is free: a convolution may need several steps.
+
+    Raises ExportError in Keras' words where it takes none.
+    """
+    refused = None
+    for least in _LEAST_LENGTHS if any(None in item.shape[1:] for item in inputs) else ():
+        found = tuple(replace(item, least=least) for item in inputs)
+        try:
+            answers = reference(random_feeds(found, 1, least, np.random.default_rng(_SEED)))
+        except ExportError as error:
+            refused = refused or error
+            continue
+        if all(array.size for array in answers.values()):
+            return found
+    if refused is not None:
+        raise refused
+    return tuple(inputs)
 
 
 def make_goldens(reference: Reference, inputs: Sequence[Input], window: int | None) -> tuple[Golden, ...]:

@@ -18,6 +18,7 @@ from edgeinfer.onnx_file import read_model
 
 from .errors import ExportError
 from .form import Converted
+from .goldens import keras_reference, long_enough
 from .plan import Plan, Wanted, planned, read
 from .quiet import without_noise
 from .signature import give, stateless
@@ -107,8 +108,7 @@ def inspect_model(
 
 def _of(plan: Plan) -> Inspection:
     converted = plan.converted
-    size = plan.window.length if plan.window else next((i.shape[1] for i in converted.inputs if i.timed), None) or 1
-    steps = 1 if converted.form == "stream" else size
+    steps = 1 if converted.form == "stream" else _steps(plan)
     try:
         costs = _macs(converted, steps)
     except ModelLoadError as error:
@@ -136,6 +136,16 @@ def _reader_row(reader: Reader) -> Row:
     shape = _shape_text(_known_shapes(layer))
     becomes = "preprocessing in the metadata"
     return Row(layer.name, type(layer).__name__, 0, shape, becomes, (), None, _parameters(layer), 0, None)
+
+
+def _steps(plan: Plan) -> int:
+    """The window, else the fixed length, else the least that the model takes."""
+    if plan.window is not None:
+        return plan.window.length
+    converted = plan.converted
+    reference = keras_reference(converted.model, converted.input_names, converted.output_names)
+    inputs = long_enough(reference, converted.inputs)
+    return max((item.shape[1] or item.least for item in inputs if len(item.shape) > 1), default=1)
 
 
 def _refused(model: Any, wanted: Wanted, errors: list[ExportError]) -> Inspection:

@@ -24,7 +24,7 @@ class Input:
     ``shape`` has the batch first, None where free. ``tokens`` is the vocabulary's size where an Embedding
     reads the input, else None; ``timed`` says whether axis 1 is time. A step is masked where the input is
     ``mask_value``: 0 for padding that an Embedding masks, the value of a Masking layer, False in a mask that is
-    an input itself; None where no value of the input masks a step.
+    an input itself; None where no value of the input masks a step. No free axis is shorter than ``least``.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Input:
     tokens: int | None
     timed: bool
     mask_value: float | None = None
+    least: int = 1
 
 
 def describe_inputs(
@@ -53,11 +54,12 @@ def describe_inputs(
 def random_feeds(inputs: Sequence[Input], batch: int, length: int, generator: np.random.Generator) -> Feeds:
     """One array per input: token ids over the whole vocabulary, small integers, or standard normal values.
 
-    ``length`` is the size of every free axis; fixed axes keep theirs.
+    ``length`` is the size of every free axis, or the input's least; fixed axes keep theirs.
     """
     feeds = {}
     for item in inputs:
-        shape = (batch, *(length if size is None else size for size in item.shape[1:]))
+        free = max(length, item.least)
+        shape = (batch, *(free if size is None else size for size in item.shape[1:]))
         if item.tokens is not None:
             values: np.ndarray = generator.integers(0, item.tokens, size=shape)
         elif item.dtype.kind in "iub":

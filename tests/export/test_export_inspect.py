@@ -59,6 +59,7 @@ AGREE: dict[str, Build] = {
     "window": lambda k, of: stack(9, 3)(k, [of.BatchNormalization(), of.GRU(4), of.Dropout(0.1), of.Dense(1)]),
     "tokens": lambda k, of: stack(None, dtype="int32")(k, [of.Embedding(9, 4), of.LSTM(4, return_sequences=True)]),
     "convolution": lambda k, of: stack(12, 3)(k, [of.Conv1D(4, 3, padding="causal"), of.LSTM(4), of.Dense(1)]),
+    "convolution over any length": lambda k, of: stack(None, 3)(k, [of.Conv1D(4, 9, strides=2), of.LSTM(4)]),
     "bidirectional": lambda k, of: stack(None, 3)(k, [of.Bidirectional(of.GRU(4)), of.Dense(1)]),
     "attention": attention,
     "subclassed": own_model,

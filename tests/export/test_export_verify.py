@@ -107,3 +107,11 @@ def test_the_difference_is_relative_above_one_and_infinite_for_another_shape() -
     assert difference(np.zeros((2, 1)), np.zeros(2)) == np.inf
     assert difference(np.array([np.nan]), np.array([np.nan])) == np.inf
     assert difference(np.zeros((0, 3)), np.zeros((0, 3))) == 0.0
+
+
+def test_a_model_that_needs_several_steps_is_compared_on_as_many(layers: Any, sequential: Any, tmp_path: Path) -> None:
+    stack = [layers.Conv1D(4, 5, strides=2), layers.MaxPooling1D(3), layers.GRU(3)]
+    exported = to_onnx(sequential((None, 2), *stack), tmp_path / "m.onnx")
+    # 3 windows of 5 with a step of 2 need 9 steps; 13 is the next length that is tried.
+    assert {golden.inputs["x"].shape[1] for golden in exported.spec.goldens} == {13}
+    assert exported.differences is not None and exported.differences.cases > 1
