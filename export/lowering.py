@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from .errors import ExportError
 from .layers import Build, Recorder
+from .layers.einsum import lower_einsum
 from .quiet import without_noise
 from .trace import recording
 
@@ -41,19 +43,37 @@ def convert(model: Any, input_names: Sequence[str], output_names: Sequence[str],
     # Arrays that a layer holds beside its weights, as Normalization does: tf2onnx takes them for inputs.
     held = {inner.name: outer.numpy() for outer, inner in traced.graph.captures if inner.dtype != tf.resource}
     lowering = _Lowering(recorder)
-    with without_noise():
+    with without_noise(), _reshapes_kept_apart():
         try:
             proto, _ = tf2onnx.convert.from_function(
                 function,
                 specs,
                 opset=opset,
-                custom_op_handlers={"PyFunc": (lowering.lower, []), "Erfc": (_lower_erfc, [])},
+                custom_op_handlers={
+                    "PyFunc": (lowering.lower, []),
+                    "Erfc": (_lower_erfc, []),
+                    "Einsum": (lower_einsum, []),
+                    "Expm1": (_lower_expm1, []),
+                    "Log1p": (_lower_log1p, []),
+                },
             )
         except Exception as error:
             raise _cannot("converted by tf2onnx", error) from error
     _hold(proto, held)
     _name_ends(proto, input_names, output_names)
     return proto, recorder
+
+
+@contextmanager
+def _reshapes_kept_apart() -> Iterator[None]:
+    """tf2onnx joins two Reshapes into the second, where a 0 then stands for a size of another tensor."""
+    from tf2onnx.optimizer.back_to_back_optimizer import _func_map
+
+    joining = _func_map.pop(("Reshape",))
+    try:
+        yield
+    finally:
+        _func_map[("Reshape",)] = joining
 
 
 def _cannot(what: str, error: Exception) -> ExportError:
@@ -94,12 +114,27 @@ def _hold(proto: Any, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _lower_erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
     """1 - Erf(x), for gelu; ONNX has no Erfc."""
+    _with_one(ctx, node, name, lambda x, one: ("Sub", [one, ctx.make_node("Erf", [x], name=f"{name}/Erf").output[0]]))
+
+
+def _lower_expm1(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """Exp(x) - 1, for celu; ONNX has no Expm1."""
+    _with_one(ctx, node, name, lambda x, one: ("Sub", [ctx.make_node("Exp", [x], name=f"{name}/Exp").output[0], one]))
+
+
+def _lower_log1p(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """Log(1 + x); ONNX has no Log1p."""
+    _with_one(ctx, node, name, lambda x, one: ("Log", [ctx.make_node("Add", [x, one], name=f"{name}/Add").output[0]]))
+
+
+def _with_one(ctx: Any, node: Any, name: str, make: Callable[[str, str], tuple[str, list[str]]]) -> None:
+    """Put what ``make`` gives for the node's input and the constant 1 in the place of a node."""
     source, output = node.input[0], node.output[0]
     shape, dtype = ctx.get_shape(output), ctx.get_dtype(output)
     ctx.remove_node(node.name)
     one = ctx.make_const(f"{name}/one", np.array(1, dtype=np.float32)).output[0]
-    erf = ctx.make_node("Erf", [source], name=f"{name}/Erf").output[0]
-    ctx.make_node("Sub", [one, erf], name=name, outputs=[output], shapes=[shape], dtypes=[dtype])
+    op_type, inputs = make(source, one)
+    ctx.make_node(op_type, inputs, name=name, outputs=[output], shapes=[shape], dtypes=[dtype])
 
 
 def _name_ends(proto: Any, input_names: Sequence[str], output_names: Sequence[str]) -> None:

@@ -30,10 +30,11 @@ def recording() -> Iterator[Recorder]:
 
     recorder = Recorder()
     with _lock:
-        replaced = [(kind, "call", _for_this_trace(kind.__dict__["call"], call)) for kind, call in replacements()]
+        replaced = [(kind, "call", _for_this_trace(kind.call, call)) for kind, call in replacements()]
         kinds = (keras.Operation, keras.Layer)
         replaced += [(kind, "__call__", _in_a_scope(kind.__dict__["__call__"])) for kind in kinds]
-        originals = [(kind, name, kind.__dict__[name]) for kind, name, _ in replaced]
+        # None where the class has it from one above.
+        originals = [(kind, name, kind.__dict__.get(name)) for kind, name, _ in replaced]
         try:
             for kind, name, function in replaced:
                 setattr(kind, name, function)
@@ -42,7 +43,10 @@ def recording() -> Iterator[Recorder]:
         finally:
             _active.recorder = None
             for kind, name, original in originals:
-                setattr(kind, name, original)
+                if original is None:
+                    delattr(kind, name)
+                else:
+                    setattr(kind, name, original)
     recorder.finish()
 
 
@@ -52,10 +56,11 @@ def _for_this_trace(original: Callable[..., Any], replacement: Callable[..., Any
         if recorder is None:
             return original(layer, *args, **kwargs)
         try:
-            return replacement(recorder, layer, *args, **kwargs)
+            result = replacement(recorder, layer, *args, **kwargs)
         except ExportError as error:
             recorder.refused = recorder.refused or error
             raise
+        return original(layer, *args, **kwargs) if result is NotImplemented else result
 
     return call
 

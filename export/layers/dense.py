@@ -21,12 +21,7 @@ class Dense(Record):
         return [self.layer.kernel.numpy(), *([] if bias is None else [bias.numpy()])]
 
     def lower(self, build: Build, arrays: Sequence[np.ndarray], inputs: Sequence[str], outputs: Sequence[str]) -> None:
-        kernel = build.constant(f"{self.label}/kernel", arrays[0])
-        if len(arrays) == 1:
-            build.node("MatMul", [inputs[0], kernel], "MatMul", outputs[0])
-            return
-        product = build.node("MatMul", [inputs[0], kernel], "MatMul")
-        build.node("Add", [product, build.constant(f"{self.label}/bias", arrays[1])], "Add", outputs[0])
+        build.product(self.label, arrays, inputs[0], outputs[0])
 
 
 def call_dense(recorder: Recorder, layer: Any, inputs: Any, training: bool | None = None) -> Any:

@@ -190,6 +190,15 @@ class Build:
     def integers(self, values: Sequence[int]) -> str:
         return self.constant("/".join(["constant", *map(str, values)]), np.array(values, dtype=np.int64))
 
+    def product(self, label: str, arrays: Sequence[np.ndarray], x: str, output: str) -> None:
+        """x times the matrix that is the first array, plus the second if there is one."""
+        kernel = self.constant(f"{label}/kernel", arrays[0])
+        if len(arrays) == 1:
+            self.node("MatMul", [x, kernel], "MatMul", output)
+            return
+        product = self.node("MatMul", [x, kernel], "MatMul")
+        self.node("Add", [product, self.constant(f"{label}/bias", arrays[1])], "Add", output)
+
     def sizes(self, x: str, shape: Sequence[int | None], first: int, suffix: str) -> list[int | str]:
         """``shape`` for ``joined``; where a size is free, x's own sizes from axis ``first`` on."""
         fixed = [size for size in shape if size is not None]
