@@ -39,11 +39,11 @@ def call_repeat_vector(recorder: Recorder, layer: Any, inputs: Any) -> Any:
     """Leave a placeholder for ``layer(inputs)``."""
     record = Repeated(layer, layer.name, layer.n)
     shape = [inputs.shape[0], layer.n, inputs.shape[1]]
-    return recorder.emit(record, [inputs], [shape], dtype=inputs.dtype)[0]
+    return recorder.emit(record, [inputs], [shape], [inputs.dtype])[0]
 
 
 def call_up_sampling(recorder: Recorder, layer: Any, inputs: Any) -> Any:
     """Leave a placeholder for ``layer(inputs)``."""
     record = UpSampled(layer, layer.name, layer.size, inputs.shape[2])
     shape = layer.compute_output_shape(tuple(inputs.shape))
-    return recorder.emit(record, [inputs], [shape], dtype=inputs.dtype)[0]
+    return recorder.emit(record, [inputs], [shape], [inputs.dtype])[0]
