@@ -10,7 +10,7 @@ import numpy as np
 
 
 def lower_einsum(ctx: Any, node: Any, name: str, args: Any) -> None:
-    """The handler that tf2onnx calls for TensorFlow's Einsum, which EinsumDense and the attention layers are made of."""
+    """The handler that tf2onnx calls for TensorFlow's Einsum, of which EinsumDense and attention are made."""
     equation = node.get_attr_value("equation")
     equation = (equation if isinstance(equation, str) else equation.decode()).replace(" ", "")
     plan = _plan(equation, [ctx.get_shape(i) for i in node.input])
