@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .graph import entered, graph_nodes
+from .graph import entered, graph_nodes, graph_of
 
 # Each value of the result comes from the values at its own place.
 _ELEMENTWISE = {
@@ -65,10 +65,17 @@ def is_mask(model: Any, tensor: Any) -> bool:
 
 
 def mask_values(model: Any, tensor: Any) -> list[float]:
-    """The values that Masking layers look for in a graph input, in nested models too."""
+    """The values that Masking layers look for in a graph input, in nested models too.
+
+    Inside a subclassed model, where no graph tells which input they read, they may read any with features.
+    """
     import keras
 
     found: list[float] = []
+    for layer in model.layers if len(tensor.shape) > 2 else ():
+        if isinstance(layer, keras.Model) and not hasattr(graph_of(layer), "_nodes_by_depth"):
+            inner = [x for x in layer._flatten_layers() if isinstance(x, keras.layers.Masking)]
+            found += [float(x.mask_value) for x in inner]
     for node in graph_nodes(model):
         if node.is_input or all(argument is not tensor for argument in node.arguments.keras_tensors):
             continue

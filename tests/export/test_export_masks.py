@@ -171,6 +171,23 @@ def test_stacks_of_cells_and_a_shared_layer_take_masks(masked: Masked, tmp_path:
     exported(masked.model("masking_zero", call), tmp_path / "m.onnx", "stream")
 
 
+def test_masks_go_through_a_subclassed_model(masked: Masked, tmp_path: Path) -> None:
+    keras, layers = masked.keras, masked.layers
+
+    class Own(keras.Model):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.masking = layers.Masking(MASK_VALUE)
+            self.first, self.last = layers.LSTM(3, return_sequences=True), layers.GRU(2)
+
+        def call(self, x: Any) -> Any:
+            return self.last(self.first(self.masking(x)))
+
+    model = Own()
+    model(np.zeros((1, 4, FEATURES), np.float32))
+    exported(masked._shuffled(model), tmp_path / "m.onnx", "stream")
+
+
 @pytest.mark.parametrize("kind", ["pooling", "attention", "multi_head"])
 def test_layers_that_are_not_recurrent_use_the_mask_as_keras_does(kind: str, masked: Masked, tmp_path: Path) -> None:
     layers = masked.layers
