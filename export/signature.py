@@ -125,7 +125,13 @@ def _leaves(item: Any, leaf: Callable[[Any], _Leaf | None], where: str = "input_
 
 
 def _built_with(model: Any) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of ``call`` as Keras keeps their shapes when a model is built: positional ones, and by name."""
+    """The arguments of ``call``: positional ones, and by name.
+
+    A Functional model whose ``call`` is the user's own has its inputs; of others Keras keeps the shapes that they were
+    built with.
+    """
+    if getattr(model, "inputs", None):
+        return [_leaves(getattr(model, "_inputs_struct", model.inputs[0]), _spec)], {}
     config = model.get_build_config() if model.built else None
     if not config:
         raise ExportError(

@@ -223,3 +223,20 @@ def test_what_keras_graph_does_not_tell_the_converted_one_does(
     assert stops is not None
     assert stops.startswith('layer "get_item_1" (GetItem) does not work one time step at a time: in node ')
     assert stops.endswith("(Slice): it cuts the time axis")
+
+
+def test_a_functional_model_with_a_call_of_its_own_is_what_its_call_computes(
+    keras: Any, layers: Any, shuffled: Any, tmp_path: Path
+) -> None:
+    class Doubled(keras.Model):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            x = keras.Input((None, 3))
+            super().__init__(inputs=x, outputs=layers.LSTM(2)(x))
+
+        def call(self, x: Any, training: Any = None, mask: Any = None) -> Any:
+            return 2.0 * super().call(x, training=training)
+
+    model = shuffled(Doubled())
+    exported = to_onnx(model, tmp_path / "m.onnx")
+    assert (exported.form, exported.spec.mode) == ("stream", "stream")
+    steps_equal_the_whole(tmp_path / "m.onnx", X, np.asarray(model(X)))
