@@ -193,10 +193,12 @@ def _with_mask(tensor: Any, mask: Any) -> Any:
     import keras
 
     class Masked(keras.layers.Layer):  # type: ignore[misc]
-        def call(self, value: Any, given: Any) -> Any:
-            return keras.ops.copy(value)
+        supports_masking = True
 
-        def compute_mask(self, value: Any, given: Any = None) -> Any:
-            return given
+        def call(self, both: Any) -> Any:
+            return keras.ops.copy(both[0])
 
-    return Masked(name=f"{tensor.name}_masked")(tensor, mask)
+        def compute_mask(self, both: Any, previous: Any = None) -> Any:
+            return both[1]
+
+    return Masked(name=f"{tensor.name}_masked")([tensor, mask])

@@ -25,11 +25,11 @@ def inputs(keras: Any) -> tuple[Any, Any]:
     return keras.Input((None,), dtype="int32", name="source"), keras.Input((None,), dtype="int32", name="target")
 
 
-def translator(keras: Any, attention: str | None = "Attention") -> Any:
+def translator(keras: Any, attention: str | None = "Attention", masked: bool = False) -> Any:
     """LSTM to LSTM, with an attention of the decoder's sequence to the encoder's."""
     layers = keras.layers
     source, target = inputs(keras)
-    read = layers.Embedding(SOURCE_WORDS, 5, name="read")(source)
+    read = layers.Embedding(SOURCE_WORDS, 5, mask_zero=masked, name="read")(source)
     memory, h, c = layers.LSTM(UNITS, return_sequences=True, return_state=True, name="encoder")(read)
     asked = layers.Embedding(WORDS, 4, name="asked")(target)
     found, _, _ = layers.LSTM(UNITS, return_sequences=True, return_state=True, name="decoder")(
@@ -78,6 +78,7 @@ MODELS: Mapping[str, Callable[[Any], Any]] = {
     "no_attention": lambda keras: translator(keras, None),
     "additive_attention": lambda keras: translator(keras, "AdditiveAttention"),
     "multi_head_attention": lambda keras: translator(keras, "MultiHeadAttention"),
+    "masked_source": lambda keras: translator(keras, masked=True),
     "stacked": stacked,
     "series": series,
 }
@@ -107,6 +108,8 @@ def test_the_decoder_generates_what_the_training_model_says(
         else:
             arrays.append(generator.standard_normal((1, length, tensor.shape[2])).astype(np.float32))
     read, asked = arrays
+    if name == "masked_source":
+        read[0, -3:] = 0
     stream = decoder.given(encoder(read)).stream(scalar=False)
     answers = [stream.step(x) for x in asked[0]]
     expected = model([read, asked])
