@@ -26,13 +26,11 @@ _TIME_FIRST = (1, 0, 2)
 
 def join_masked_cells(graph: Graph) -> Graph:
     """The same function with every masked recurrent node as one node; the graph itself where there is none."""
-    shortened = [n for n in graph.nodes if n.op_type in STATE_INPUTS and len(n.inputs) > LENGTHS and n.inputs[LENGTHS]]
-    if not shortened:
-        return graph
     look = _Look(graph)
     changed: dict[int, tuple[Node, ...]] = {}
-    for node in shortened:
-        changed.update(_joined(look, node) or {})
+    for node in graph.nodes:
+        if node.op_type in STATE_INPUTS and any(node.inputs[LENGTHS : LENGTHS + 1]):
+            changed.update(_joined(look, node) or {})
     if not changed:
         return graph
     nodes = [new for node in graph.nodes for new in changed.get(id(node), (node,))]

@@ -14,9 +14,8 @@ from ..records import NamedTuple
 from .bind import BoundGraph, BoundNode, bind, fold
 from .ir import Graph, ValueInfo
 from .load import build_graph
-from .masked import join_masked_cells
 from .ops import LAST
-from .ops.recurrent import GATES
+from .ops.recurrent import GATES, LENGTHS
 from .small import keep_small
 from .states import State, find_state_inputs, make_states_explicit
 from .streamability import Streamability, find_streamability, step_shapes
@@ -57,7 +56,7 @@ def prepare(
     """
     stored = build_graph(proto, policy)
     graph = fold(keep_small(stored) if small else stored)
-    joined = join_masked_cells(graph)
+    joined = _join(graph)
     return _prepare(graph, joined, find_state_inputs(joined, state_pairs), _parameters(stored))
 
 
@@ -70,7 +69,7 @@ def give(prepared: Prepared, constants: Mapping[str, np.ndarray]) -> Prepared:
     rest = tuple(info for info in graph.inputs if info.name not in constants)
     given = graph._replace(inputs=rest, constants={**graph.constants, **constants})
     graph = fold(given)
-    return _prepare(graph, join_masked_cells(graph), prepared.state_inputs, prepared.parameters)
+    return _prepare(graph, _join(graph), prepared.state_inputs, prepared.parameters)
 
 
 def _prepare(graph: Graph, joined: Graph, state_inputs: dict[str, str], parameters: int) -> Prepared:
@@ -86,6 +85,15 @@ def _prepare(graph: Graph, joined: Graph, state_inputs: dict[str, str], paramete
             if all(isinstance(d, int) for info in graph.inputs for d in info.shape[len(info.shape) > 1 :]):
                 raise
     return Prepared(graph, joined, state_inputs, streamability, step, parameters)
+
+
+def _join(graph: Graph) -> Graph:
+    """The graph with its masked cells joined."""
+    if not any(node.op_type in GATES and any(node.inputs[LENGTHS : LENGTHS + 1]) for node in graph.nodes):
+        return graph
+    from .masked import join_masked_cells  # the most part of models has none, and each start pays for an import
+
+    return join_masked_cells(graph)
 
 
 def _parameters(graph: Graph) -> int:

@@ -8,7 +8,6 @@ from collections.abc import Collection
 import numpy as np
 
 from ..graph import Node
-from ..kernels.twins.reductions import reduced_axes
 from . import instructions as code
 from .builder import Builder
 from .memory import Ref
@@ -79,6 +78,7 @@ def reduce_(builder: Builder, node: Node) -> bool:
 def _reduced(builder: Builder, node: Node, rank: int) -> Collection[int]:
     if node.op_type.startswith("Global"):
         return range(2, rank)
+    from ..kernels.twins.reductions import reduced_axes  # loaded with the operator, of which most models have none
 
     given = builder.bound.values[node.inputs[1]].data if len(node.inputs) > 1 else None
     return reduced_axes(node.attributes, rank, given)

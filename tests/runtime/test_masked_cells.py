@@ -47,7 +47,7 @@ def runs_as(model: edgeinfer.Model) -> dict[str, str]:
 def without_joining(data: bytes, monkeypatch: pytest.MonkeyPatch, **engine: str) -> edgeinfer.Model:
     """The same file as the plain nodes that stand in it."""
     with monkeypatch.context() as patched:
-        patched.setattr(importlib.import_module("edgeinfer.graph.prepare"), "join_masked_cells", lambda graph: graph)
+        patched.setattr(importlib.import_module("edgeinfer.graph.masked"), "join_masked_cells", lambda graph: graph)
         return edgeinfer.load(data, **engine)
 
 

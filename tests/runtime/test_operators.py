@@ -135,11 +135,8 @@ def test_what_a_mask_is_made_of_is_not_answered_by_a_twin(
     reduces = op.startswith("Reduce")
     arrays = {"a": rng.integers(0, 2 + 2 * (dtype is not np.bool_), (2, 3, 5)).astype(dtype)}
     if op != "Not":
-        arrays["b"] = (
-            np.array([1, 0] if op in ("ReduceMin", "ReduceMean") else [1, 2])
-            if reduces
-            else rng.integers(0, 2, (3, 1)).astype(dtype)
-        )
+        axes = np.array([1, 0] if op in ("ReduceMin", "ReduceMean") else [1, 2])
+        arrays["b"] = axes if reduces else rng.integers(0, 2, (3, 1)).astype(dtype)
     out = dtype if reduces else np.bool_
     more = {"keepdims": 0} if reduces else {}
     data = one_node(op, arrays, out_dtype=out, opset=18, constant=["b"] if reduces else [], **more)
