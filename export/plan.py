@@ -92,7 +92,8 @@ def planned(model: Any, wanted: Wanted, recipe: Spec, say: Callable[[str], None]
     Raises ExportError for what cannot be exported as asked; where several layers cannot, ``others`` has the rest.
     """
     stateful = is_stateful(model)
-    with as_float32(model), stateless(model), from_ids(model) as text:
+    with as_float32(model), stateless(model):
+        text = from_ids(model)
         given = give(text.model, wanted.input_signature)
         check_model(given.model)
         for reader in text.readers:

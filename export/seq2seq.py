@@ -26,7 +26,7 @@ from .plan import DEFAULT_OPSET, check_newest_opset, check_opset, check_target
 from .quiet import import_keras
 from .rebuild import is_stateful
 from .samples import Feeds, random_feeds
-from .signature import Given
+from .signature import Given, stateless
 from .split import Split, split
 from .streamable import input_name
 from .supported import cells_of, check_kind, check_model
@@ -90,8 +90,9 @@ def to_onnx_seq2seq(
         say(f"reading {source}")
         model = load_keras(source, custom_objects)
     check_kind(model)
-    with from_ids(model) as text:
-        return _halves(text, targets, source.stem if source else str(model.name), opset, atol if verify else None, say)
+    name = source.stem if source else str(model.name)
+    with stateless(model):
+        return _halves(from_ids(model), targets, name, opset, atol if verify else None, say)
 
 
 def _halves(

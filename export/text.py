@@ -7,8 +7,7 @@ lookup of words for the index of the largest output, at the model's end, becomes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,24 +141,15 @@ class Text:
         return recipe._replace(task="classify", postprocessing={**recipe.postprocessing, "labels": labels})
 
 
-@contextmanager
-def from_ids(model: Any) -> Iterator[Text]:
+def from_ids(model: Any) -> Text:
     """The model from its text layers' answers on; itself where it has none.
 
-    It shares layers and weights with ``model``, whose graph is as it was when the block ends. Raises ExportError
-    naming layer and argument where the runtime could not give the layer's exact answers.
+    It shares layers and weights with ``model``, whose layers are called again (``stateless`` forgets that). Raises
+    ExportError naming layer and argument where the runtime could not give the layer's exact answers.
     """
     if not _holds_text(model) and not _reads_strings(model):
-        yield Text(model, model)
-        return
-    operations = _operations(model)
-    before = [(len(operation._inbound_nodes), len(operation._outbound_nodes)) for operation in operations]
-    try:
-        yield _Cut(model).text()
-    finally:
-        for operation, (inbound, outbound) in zip(operations, before, strict=True):
-            del operation._inbound_nodes[inbound:]
-            del operation._outbound_nodes[outbound:]
+        return Text(model, model)
+    return _Cut(model).text()
 
 
 @dataclass(frozen=True)
@@ -483,13 +473,3 @@ def _graph(model: Any) -> Any:
 def _nodes(graph: Any) -> list[Any]:
     by_depth = graph._nodes_by_depth
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
-
-
-def _operations(model: Any) -> list[Any]:
-    """Every operation of a model's graph and of the graphs inside it, once."""
-    found: dict[int, Any] = {}
-    for operation in _graph(model)._operations:
-        found[id(operation)] = operation
-        if _holds_text(operation):
-            found.update((id(inner), inner) for inner in _operations(operation))
-    return list(found.values())

@@ -195,6 +195,27 @@ def test_an_output_that_is_no_class_names_no_task(keras: Any, layers: Any, shuff
     assert {word for word, _ in found.candidates} == set(WORDS)
 
 
+@pytest.mark.parametrize("length", [None, 4])
+def test_padding_behind_a_text_layer_is_masked(length: int | None, build: Any, tmp_path: Path) -> None:
+    model = build(
+        lambda keras, layers: [
+            keras.Input((1,), dtype="string"),
+            layers.TextVectorization(vocabulary=WORDS, output_sequence_length=length),
+            layers.Embedding(12, 4, mask_zero=True),
+            layers.LSTM(5),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    assert to_onnx(model, tmp_path / "m.onnx").form == "stream"
+    app = edgeinfer.pipeline(tmp_path / "m.onnx", backend="native")
+    assert isinstance(app, Classifier)
+    scores = [app(text).scores["1"] for text in SAMPLES]
+    np.testing.assert_allclose(scores, answers(model, SAMPLES)[:, 0], rtol=0, atol=KERAS_ATOL)
+    stream = app.stream()
+    found = [stream.step(word) for word in ("the", "good", "film")]
+    assert found[-1] is not None and found[-1].scores == app("the good film").scores
+
+
 def test_words_that_are_split_already_are_looked_up(keras: Any, build: Any, tmp_path: Path) -> None:
     model = build(
         lambda keras, layers: [
@@ -604,5 +625,5 @@ def test_nothing_of_the_text_is_left_in_the_graph(build: Any, tmp_path: Path) ->
 
 def test_a_model_without_text_layers_is_the_model_itself(keras: Any, sequential: Any, layers: Any) -> None:
     model = sequential((None, 2), layers.GRU(2))
-    with from_ids(model) as text:
-        assert text.model is model and text.readers == () and text.labels is None
+    text = from_ids(model)
+    assert text.model is model and text.readers == () and text.labels is None

@@ -42,9 +42,9 @@ def strings() -> list[str]:
 def taken_out(keras: Any, layer: Any, shape: tuple[int | None, ...], dtype: str = "string") -> Any:
     """The description that export writes for a layer."""
     x = keras.Input(shape, dtype=dtype)
-    with from_ids(keras.Model(x, keras.layers.Embedding(10, 2)(layer(x)))) as text:
-        assert [reader.layer for reader in text.readers] == [layer]
-        described = text.readers[0].encoder.to_dict()
+    (reader,) = from_ids(keras.Model(x, keras.layers.Embedding(10, 2)(layer(x)))).readers
+    assert reader.layer is layer
+    described = reader.encoder.to_dict()
     return (TextEncoder if dtype == "string" else IntegerEncoder).from_dict(described)
 
 
