@@ -157,7 +157,7 @@ def _refused(model: Any, wanted: Wanted, errors: list[ExportError]) -> Inspectio
     by_layer = {error.layer: str(error) for error in reversed(errors) if error.layer is not None}
     rows = []
     for layer, depth in _layers(model):
-        inside = [layer] if _shows_inside(layer) else layer._flatten_layers()
+        inside = layer._flatten_layers() if hasattr(layer, "_flatten_layers") and not _shows_inside(layer) else [layer]
         refused = next((by_layer[part.name] for part in inside if part.name in by_layer), None)
         streams = False if refused else streams_alone(layer)
         becomes = "" if refused else _would_become(layer)
@@ -183,6 +183,12 @@ def _shows_inside(layer: Any) -> bool:
 
 
 def _direct(layer: Any) -> list[Any]:
+    """Layers, and in a Functional graph the operations between them."""
+    graph = getattr(layer, "_functional", None) or layer
+    if hasattr(graph, "_operations"):
+        # A Sequential's input is no layer that anybody wrote.
+        own = graph is layer
+        return [part for part in graph._operations if own or type(part).__name__ != "InputLayer"]
     if hasattr(layer, "layers"):
         return list(layer.layers)
     return list(layer._flatten_layers(include_self=False, recursive=False))
@@ -241,7 +247,7 @@ def _became(layer: Any, nodes: list[Any], converted: Converted) -> str:
         return ""
     if type(layer).__name__ in _NOTHING:
         return "nothing at inference"
-    return "folded into constants" if layer.weights else "nothing: it changes no value"
+    return "folded into constants" if getattr(layer, "weights", None) else "nothing: it changes no value"
 
 
 def _would_become(layer: Any) -> str:
@@ -283,7 +289,7 @@ def _shape_text(shapes: tuple[Any, ...]) -> str:
 
 
 def _parameters(layer: Any) -> int:
-    return int(layer.count_params()) if layer.built else 0
+    return int(layer.count_params()) if getattr(layer, "built", False) else 0
 
 
 def _macs(converted: Converted, steps: int) -> dict[str, int]:

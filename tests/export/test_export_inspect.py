@@ -44,6 +44,12 @@ def attention(keras: Any, layers: Any) -> Any:
     return keras.Model(x, layers.Dense(1, name="head")(layers.Attention(name="look")([h, h])))
 
 
+def operations(keras: Any, layers: Any) -> Any:
+    x = keras.Input((None, 3), name="x")
+    h = layers.GRU(3, return_sequences=True, name="memory")(x)
+    return keras.Model(x, layers.Dense(1, name="head")(keras.ops.maximum(h, x)[:, -1]))
+
+
 def running(keras: Any, layers: Any) -> Any:
     import tensorflow as tf
 
@@ -60,6 +66,8 @@ AGREE: dict[str, Build] = {
     "tokens": lambda k, of: stack(None, dtype="int32")(k, [of.Embedding(9, 4), of.LSTM(4, return_sequences=True)]),
     "convolution": lambda k, of: stack(12, 3)(k, [of.Conv1D(4, 3, padding="causal"), of.LSTM(4), of.Dense(1)]),
     "convolution over any length": lambda k, of: stack(None, 3)(k, [of.Conv1D(4, 9, strides=2), of.LSTM(4)]),
+    "masked": lambda k, of: stack(None, dtype="int32")(k, [of.Embedding(9, 4, mask_zero=True), of.LSTM(4)]),
+    "operations": operations,
     "bidirectional": lambda k, of: stack(None, 3)(k, [of.Bidirectional(of.GRU(4)), of.Dense(1)]),
     "attention": attention,
     "subclassed": own_model,

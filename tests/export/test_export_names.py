@@ -45,7 +45,7 @@ def test_convolution_pooling_and_normalization_have_their_layers_names(
     nodes, weights = written(sequential((12, 8), *stack), tmp_path / "m.onnx")
     owners = {"look", "level", "halve", "memory", "head"}
     assert {name.split("/")[0] for name in nodes} == owners
-    assert nodes["look/Conv"] == "Conv" and nodes["halve/MaxPool"] == "MaxPool" and nodes["memory"] == "LSTM"
+    assert nodes["look"] == "Conv" and nodes["halve"] == "MaxPool" and nodes["memory"] == "LSTM"
     assert nodes["head/Tanh"] == "Tanh"
     known = {"look/kernel", "look/bias", "level/gamma", "level/beta", "memory/W", "memory/R", "memory/B"}
     assert known | {"head/kernel", "head/bias"} <= set(weights)
