@@ -20,9 +20,9 @@ _EXAMPLES = """\
 examples:
   {prog} model.keras -o model.onnx
   {prog} windows.keras -o windows.onnx --mode window --window 24
-  {prog} inspect model.keras                    what becomes of each layer
-  {prog} quantize --help                      small weights, from an ONNX file
-  {prog} seq2seq --help                       an encoder and a decoder, from one training model
+  {prog} inspect model.keras     what becomes of each layer
+  {prog} quantize --help         small weights, from an ONNX file
+  {prog} seq2seq --help          an encoder and a decoder, from one training model
 """
 
 
