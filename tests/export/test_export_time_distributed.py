@@ -118,6 +118,9 @@ def test_the_nodes_are_named_after_the_layer(layers: Any, sequential: Any, tmp_p
         "steps/Unfold/Shape",
         "steps/Unfold/Shape_steps",
         "steps/Unfold/Slice_steps",
+        "steps/each",
+        "steps/each/Squeeze",
+        "steps/each/Transpose",
     }
 
 
