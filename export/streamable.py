@@ -176,8 +176,8 @@ class _Walk:
             return self.function(layer, arguments[: len(graph_of(layer).inputs)])
         if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
             return self.recurrent_call(node, arguments, label)
-        if isinstance(layer, keras.layers.TimeDistributed) and arguments == [Axis.TIMED]:
-            # Whatever the inner layer does, it does with one step.
+        if isinstance(layer, keras.layers.TimeDistributed) and all(axis is Axis.TIMED for axis in arguments):
+            # Whatever the inner layer does, it does with one step, and with that step's mask.
             return [Axis.TIMED]
         if all(axis is Axis.ENDED for axis in arguments):
             return [Axis.ENDED] * len(node.outputs)

@@ -72,11 +72,6 @@ def check_layer(layer: Any) -> None:
             layer=name,
             argument="name",
         )
-    if isinstance(layer, (keras.layers.ConvLSTM1D, keras.layers.ConvLSTM2D, keras.layers.ConvLSTM3D)):
-        raise ExportError(
-            f"{kind} has no ONNX operator; use convolutions in TimeDistributed before a LSTM",
-            layer=name,
-        )
     if isinstance(layer, keras.layers.TimeDistributed):
         _check_time_distributed(layer)
     if isinstance(layer, keras.layers.Bidirectional):
@@ -132,6 +127,13 @@ def check_weights(layer: Any) -> None:
 
 def check_recurrent(layer: Any) -> None:
     """Raise ExportError where ONNX has no operator for a RNN layer's cell, or no name for its activations."""
+    import keras
+
+    if isinstance(layer, (keras.layers.ConvLSTM1D, keras.layers.ConvLSTM2D, keras.layers.ConvLSTM3D)):
+        raise ExportError(
+            f"{type(layer).__name__} has no ONNX operator; use convolutions in TimeDistributed before a LSTM",
+            layer=layer.name,
+        )
     if not hasattr(layer, "cell"):
         raise ExportError(
             f"{type(layer).__name__} has no cell that ONNX knows; use a SimpleRNN, GRU, LSTM or RNN layer",

@@ -111,6 +111,12 @@ def test_a_convolutional_lstm_is_refused(layers: Any, sequential: Any, tmp_path:
         to_onnx(model, tmp_path / "m.onnx")
 
 
+def test_a_convolutional_lstm_inside_bidirectional_is_refused(layers: Any, sequential: Any, tmp_path: Path) -> None:
+    model = sequential((None, 4, 1), layers.Bidirectional(layers.ConvLSTM1D(2, 3, name="conv")))
+    with pytest.raises(ExportError, match='layer "forward_conv": ConvLSTM1D has no ONNX operator'):
+        to_onnx(model, tmp_path / "m.onnx")
+
+
 def test_a_cell_of_the_user_is_refused(keras: Any, layers: Any, sequential: Any, tmp_path: Path) -> None:
     class Leaky(keras.layers.GRUCell):  # type: ignore[name-defined, misc]
         pass

@@ -133,6 +133,27 @@ def test_two_of_them_one_in_the_other_do_not_stream(layers: Any, sequential: Any
     assert result.stops == 'in node "outer/Fold_1" (Reshape): it mixes the time axis with others'
 
 
+@pytest.mark.slow
+def test_masks_inside_stream_as_well(keras: Any, layers: Any, sequential: Any, tmp_path: Path) -> None:
+    words = keras.Sequential(
+        [keras.Input((5,)), layers.Embedding(9, 4, mask_zero=True), layers.Bidirectional(layers.LSTM(3))], name="words"
+    )
+    stack = [layers.TimeDistributed(words), layers.GRU(2, return_sequences=True, name="carried")]
+    model = sequential((None, 5), *stack, dtype="int32")
+    result = to_onnx(model, tmp_path / "m.onnx")
+    assert [pair.input for pair in result.spec.states] == ["carried/initial_h"]
+    x = np.random.default_rng(2).integers(0, 3, (6, 5)).astype(np.int32)
+    stream = edgeinfer.load(tmp_path / "m.onnx", backend="native").stream()
+    found = np.stack([stream.step(item) for item in x])
+    np.testing.assert_allclose(found, np.asarray(model(x[None]))[0], rtol=0, atol=ROUNDING)
+
+
+@pytest.mark.slow
+def test_a_mask_of_steps_and_their_steps_goes_to_the_inner_layer(layers: Any, sequential: Any, tmp_path: Path) -> None:
+    stack = [layers.Embedding(9, 4, mask_zero=True), layers.TimeDistributed(layers.LSTM(3)), layers.Dense(2)]
+    to_onnx(sequential((None, 5), *stack, dtype="int32"), tmp_path / "m.onnx")
+
+
 def test_over_a_repeated_vector_it_is_exact(layers: Any, sequential: Any, tmp_path: Path) -> None:
     head = layers.TimeDistributed(layers.LayerNormalization())
     stack = [layers.GRU(4), layers.RepeatVector(5), layers.GRU(3, return_sequences=True), head]

@@ -133,7 +133,7 @@ def _time(node: Node, ins: Ins, outs: Sequence[Value], times: Sequence[Time]) ->
         raise NotCausalError("its input does not change with time")
     if times[0] == LAST:
         raise NotCausalError("it runs over something else than the time steps")
-    if times[0] == 1 and all(v is None for v in ins[4:]):
+    if times[0] == 1 and all(v is None for v in ins[LENGTHS + 1 :]) and set(times[LENGTHS:]) <= {None, 0}:
         return [time for time, name in zip(_OVER_ROWS, node.outputs, strict=False) if name]
     if times[0] != 0:
         raise NotCausalError(ANOTHER_AXIS)
