@@ -53,6 +53,7 @@ ACTIVATIONS = {
     "Sqrt": 36,
     "Reciprocal": 37,
     "Clip": 38,
+    "Erf": 39,
 }
 BINARIES = {"Add": 0, "Sub": 1, "Mul": 2, "Div": 3, "Min": 4, "Max": 5}
 COMPARISONS = {"Equal": 0, "Less": 1, "LessOrEqual": 2, "Greater": 3, "GreaterOrEqual": 4, "And": 5, "Or": 6}

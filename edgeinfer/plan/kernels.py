@@ -350,7 +350,7 @@ KERNELS: dict[str, Callable[[Builder, Node], bool]] = {
     "Gather": gather,
     **dict.fromkeys(
         (
-            *("Abs", "Exp", "Log", "Neg", "Reciprocal", "Sqrt", "Elu", "HardSigmoid", "LeakyRelu"),
+            *("Abs", "Erf", "Exp", "Log", "Neg", "Reciprocal", "Sqrt", "Elu", "HardSigmoid", "LeakyRelu"),
             *("Relu", "Sigmoid", "Softplus", "Softsign", "Tanh", "ThresholdedRelu"),
         ),
         unary,

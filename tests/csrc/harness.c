@@ -167,6 +167,7 @@ double reference_act(int act, double alpha, double beta, double x)
     case EI_ACT_SQRT: return sqrt(x);
     case EI_ACT_RECIPROCAL: return 1 / x;
     case EI_ACT_CLIP: return fmax(alpha, fmin(beta, x));
+    case EI_ACT_ERF: return erf(x);
     default: return x;
     }
 }

@@ -150,7 +150,8 @@ static const int acts[] = {EI_ACT_LINEAR,
                            EI_ACT_ABS,
                            EI_ACT_SQRT,
                            EI_ACT_RECIPROCAL,
-                           EI_ACT_CLIP};
+                           EI_ACT_CLIP,
+                           EI_ACT_ERF};
 #define ACTS ((int)(sizeof acts / sizeof acts[0]))
 
 static void test_unary(void)

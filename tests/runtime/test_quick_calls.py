@@ -93,7 +93,7 @@ def test_a_failure_a_snapshot_and_a_reset_find_the_window_wherever_it_lies(windo
 
 def test_a_model_with_numpy_nodes_keeps_its_window_by_numpy() -> None:
     spec = {"mode": "window", "window": {"length": LENGTH}}
-    data = recurrent_model("GRU", states=False, last=True, head=["Erf"], spec=spec)
+    data = recurrent_model("GRU", states=False, last=True, head=["Selu"], spec=spec)
     m = edgeinfer.load(data, backend="native")
     stream = m.stream()
     assert isinstance(stream._core.engine, PlainWindow)  # type: ignore[attr-defined]

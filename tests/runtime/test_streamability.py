@@ -492,7 +492,7 @@ def test_an_output_without_a_batch_axis_does_not_stream() -> None:
 @pytest.mark.parametrize("mode", ["stream", "window"])
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_outputs_of_one_number_and_of_several_stream_together(backend: Any, mode: Any) -> None:
-    nodes = [node("MatMul", ["x", "v"], ["y"]), node("Erf", ["x"], ["z"])]
+    nodes = [node("MatMul", ["x", "v"], ["y"]), node("Selu", ["x"], ["z"])]
     data = build(nodes, [value("x", [B, T, 3])], [value("y", [B, T]), value("z", [B, T, 3])], {"v": draw(3)})
     model = edgeinfer.load(data, backend=backend)
     xs = draw(4, 3)
@@ -509,7 +509,7 @@ def test_outputs_of_one_number_and_of_several_stream_together(backend: Any, mode
 
 @pytest.mark.parametrize("backend", ["native", "reference", "onnxruntime"])
 def test_tokens_stream_through_numpy_nodes(backend: Any) -> None:
-    nodes = [node("Gather", ["t", "x"], ["e"]), node("Erf", ["e"], ["y"])]
+    nodes = [node("Gather", ["t", "x"], ["e"]), node("Selu", ["e"], ["y"])]
     data = build(nodes, [value("x", [B, T], np.int64)], [value("y", [B, T, 3])], {"t": draw(7, 3)})
     model = edgeinfer.load(data, backend=backend)
     stream = model.stream(mode="stream")

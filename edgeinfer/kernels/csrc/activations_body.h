@@ -100,6 +100,7 @@ static EI_NOINLINE vf ei_act_other(int32_t act, float alpha, float beta, vf x)
     case EI_ACT_SQRT: return vf_sqrt(x);
     case EI_ACT_RECIPROCAL: return vf_div(one, x);
     case EI_ACT_CLIP: return vf_max(a, vf_min(b, x));
+    case EI_ACT_ERF: EI_LANE_BY_LANE(erff, x); return x;
     default: return x;
     }
 }
@@ -135,7 +136,7 @@ static int ei_acts_known(const ei_instr *instr, int count)
     for (int k = 0; k < count; k++) {
         const int32_t act = instr->act[k];
         const int named = act >= EI_ACT_LINEAR && act <= EI_ACT_SOFTPLUS;
-        if (!named && !(act >= EI_ACT_EXP && act <= EI_ACT_CLIP))
+        if (!named && !(act >= EI_ACT_EXP && act <= EI_ACT_ERF))
             return 0;
     }
     return 1;

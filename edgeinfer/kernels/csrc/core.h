@@ -63,7 +63,8 @@ typedef enum ei_act {
     EI_ACT_ABS = 35,
     EI_ACT_SQRT = 36,
     EI_ACT_RECIPROCAL = 37,
-    EI_ACT_CLIP = 38             /* max(alpha, min(beta, x)), NaN through */
+    EI_ACT_CLIP = 38,            /* max(alpha, min(beta, x)), NaN through */
+    EI_ACT_ERF = 39
 } ei_act;
 
 typedef enum ei_binary {
