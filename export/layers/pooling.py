@@ -36,6 +36,9 @@ def call_average_pooling(recorder: Recorder, layer: Any, inputs: Any) -> Any:
 
 
 def _call(recorder: Recorder, layer: Any, inputs: Any, op_type: str) -> Any:
+    """Leave a placeholder for ``layer(inputs)``; channels before time stay with tf2onnx."""
+    if layer.data_format == "channels_first":
+        return NotImplemented
     record = Pooling(layer, layer.name, op_type, inputs.shape[1])
     shape = layer.compute_output_shape(tuple(inputs.shape))
     return recorder.emit(record, [as_float(inputs)], [shape])[0]

@@ -70,6 +70,10 @@ CASES: dict[str, tuple[Build, dict[str, int] | None]] = {
         for padding in ("valid", "same")
         for size, strides in ((2, None), (3, 1), (3, 2))
     },
+    "AveragePooling1D of channels first": (
+        lambda k, x: k.AveragePooling1D(2, data_format="channels_first")(k.Permute((2, 1))(x)),
+        {"AveragePool": 1, "Squeeze": 1, "Transpose": 1, "Unsqueeze": 1},
+    ),
     "GlobalMaxPooling1D": (lambda k, x: k.GlobalMaxPooling1D()(x), {"ReduceMax": 1}),
     "GlobalAveragePooling1D": (lambda k, x: k.GlobalAveragePooling1D(keepdims=True)(x), {"ReduceMean": 1}),
     "LayerNormalization": (lambda k, x: k.LayerNormalization()(x), {"LayerNormalization": 1}),
@@ -121,7 +125,8 @@ CASES: dict[str, tuple[Build, dict[str, int] | None]] = {
 QUICK = (
     "Conv1D valid {}", "Conv1D causal {'dilation_rate': 2}", "Conv1D same {'dilation_rate': 2}",
     "Conv1D valid {'groups': 2, 'use_bias': False}", "Conv1D of width 1", "SeparableConv1D dilated",
-    "Conv1DTranspose same {'kernel_size': 3, 'strides': 2}", "AveragePooling1D same 3, 2", "LayerNormalization",
+    "Conv1DTranspose same {'kernel_size': 3, 'strides': 2}", "AveragePooling1D same 3, 2",
+    "AveragePooling1D of channels first", "LayerNormalization",
     "UpSampling1D", "RepeatVector", "MultiHeadAttention", "MultiHeadAttention of one head", "activations", "Cropping1D",
 )  # fmt: skip
 
