@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ExportError
 from ..supported import check_layer
-from .record import Build, Record, Recorder, as_float, flat
+from .record import Build, Record, Recorder, flat
 
 _LARGEST = np.array(np.iinfo(np.int64).max)
 
@@ -105,9 +105,12 @@ def as_mask(layer: Any, mask: Any, sequences: Any) -> Any:
 class Masking(Record):
     """The output of one call of a Masking layer from its mask and x: 0 where masked."""
 
+    dtype: str
+
     def lower(self, build: Build, arrays: Sequence[np.ndarray], inputs: Sequence[str], outputs: Sequence[str]) -> None:
         kept = build.node("Unsqueeze", [inputs[0], build.integers([-1])], "Unsqueeze")
-        build.node("Where", [kept, inputs[1], build.zero()], "Where", outputs[0])
+        zero = build.zero() if self.dtype == "float32" else build.constant(f"{self.label}/0", np.zeros((), self.dtype))
+        build.node("Where", [kept, inputs[1], zero], "Where", outputs[0])
 
 
 def call_masking(recorder: Recorder, layer: Any, inputs: Any) -> Any:
@@ -121,7 +124,8 @@ def call_masking(recorder: Recorder, layer: Any, inputs: Any) -> Any:
         # A tensor of its own, which can carry a mask that x does not.
         output = tf.identity(inputs)
     else:
-        (output,) = recorder.emit(Masking(layer, layer.name), [mask, as_float(inputs)], [inputs.shape])
+        record = Masking(layer, layer.name, inputs.dtype.name)
+        (output,) = recorder.emit(record, [mask, inputs], [inputs.shape], [inputs.dtype])
     # Where Keras itself keeps it.
     output._keras_mask = mask
     return output

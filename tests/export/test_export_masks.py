@@ -188,6 +188,14 @@ def test_masks_go_through_a_subclassed_model(masked: Masked, tmp_path: Path) -> 
     exported(masked._shuffled(model), tmp_path / "m.onnx", "stream")
 
 
+def test_masking_integers_gives_integers(masked: Masked, tmp_path: Path) -> None:
+    keras, layers = masked.keras, masked.layers
+    x = keras.Input((None, FEATURES), dtype="int32", name="x")
+    y = layers.Masking(2)(x)
+    exported(masked._done([x], [y, layers.GRU(2)(y)]), tmp_path / "m.onnx", "stream")
+    assert edgeinfer.load(tmp_path / "m.onnx", backend="native").outputs[0].dtype == np.int32
+
+
 @pytest.mark.parametrize("kind", ["pooling", "attention", "multi_head"])
 def test_layers_that_are_not_recurrent_use_the_mask_as_keras_does(kind: str, masked: Masked, tmp_path: Path) -> None:
     layers = masked.layers
