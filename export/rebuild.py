@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import cycle, islice
 from types import FunctionType
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 from .errors import ExportError
 from .forward import forward
 from .lowering import first_line, pack_inputs
-from .streamable import Streaming, input_name
+from .samples import describe_inputs, has_masks, masked_feeds
+from .streamable import Streaming, embeddings_fed_by, input_name
 
 # The rebuilt model runs the same Keras code on the same weights; unrolled layers only sum in another order.
 SAME_ATOL = 1e-5
@@ -128,14 +130,42 @@ def _free(config: Any, timed_names: frozenset[str]) -> None:
 
 
 def _assert_same(model: Any, rebuilt: Any) -> None:
-    """Compare both on one input of the first model's own shape."""
+    """Compare both on one input of the first model's own shape, and with masked steps where it masks."""
     feeds = sample_inputs(model)
-    for a, b in zip(answers(model, feeds), answers(rebuilt, feeds), strict=True):
-        if a.shape != b.shape or not np.all(np.abs(a - b) <= SAME_ATOL * np.maximum(1, np.abs(a))):
+    if not _answer_alike(model, rebuilt, feeds):
+        raise ExportError(
+            "built again with a free batch size and length the model answers otherwise; "
+            "remove what depends on the length, or make its input free (keras.Input((None, features)))"
+        )
+    names = [str(i) for i in range(len(feeds))]
+    embeddings = [embeddings_fed_by(model, tensor) for tensor in model.inputs]
+    inputs = describe_inputs(model, names, [False] * len(feeds), embeddings)
+    if not has_masks(inputs):
+        return
+    rows = list(islice(cycle(("end", "holes")), len(feeds[0])))
+    masked = masked_feeds(dict(zip(names, feeds, strict=True)), inputs, rows, seed=0)
+    if _answer_alike(model, rebuilt, [masked[name] for name in names]):
+        return
+    for layer in recurrent_layers(model):
+        if layer.unroll and layer.go_backwards and layer.zero_output_for_mask:
             raise ExportError(
-                "built again with a free batch size and length the model answers otherwise; "
-                "remove what depends on the length, or make its input free (keras.Input((None, features)))"
+                "unroll=True with go_backwards and zero_output_for_mask (which Bidirectional sets): Keras zeroes other "
+                "steps than the masked ones there; build the layer with unroll=False",
+                layer=layer.name,
+                argument="unroll",
             )
+    raise ExportError(
+        "built again with a free batch size and length the model answers otherwise where steps are masked; "
+        "build it with unroll=False and stateful=False"
+    )
+
+
+def _answer_alike(model: Any, rebuilt: Any, feeds: list[np.ndarray]) -> bool:
+    return all(
+        # A mean over a sequence that is all masked is NaN in both.
+        a.shape == b.shape and np.allclose(a, b, rtol=SAME_ATOL, atol=SAME_ATOL, equal_nan=True)
+        for a, b in zip(answers(model, feeds), answers(rebuilt, feeds), strict=True)
+    )
 
 
 def sample_inputs(model: Any) -> list[np.ndarray]:

@@ -63,7 +63,9 @@ def random_feeds(inputs: Sequence[Input], batch: int, length: int, generator: np
         if item.tokens is not None:
             values: np.ndarray = generator.integers(0, item.tokens, size=shape)
         elif item.dtype.kind in "iub":
-            values = generator.integers(0, 2, size=shape)
+            # Of a mask every step: a mean over none is NaN in Keras too. What is masked, masked_feeds says.
+            lowest = int(item.mask_value is not None and len(shape) == 2)
+            values = generator.integers(lowest, 2, size=shape)
         else:
             values = generator.standard_normal(shape)
         feeds[item.name] = np.ascontiguousarray(values.astype(item.dtype))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgeinfer_export import VerificationError, to_onnx
+from edgeinfer_export import ExportError, VerificationError, to_onnx
 from edgeinfer_export.differences import difference
 
 import edgeinfer
@@ -115,3 +115,26 @@ def test_a_model_that_needs_several_steps_is_compared_on_as_many(layers: Any, se
     # 3 windows of 5 with a step of 2 need 9 steps; 13 is the next length that is tried.
     assert {golden.inputs["x"].shape[1] for golden in exported.spec.goldens} == {13}
     assert exported.differences is not None and exported.differences.cases > 1
+
+
+def test_an_unrolled_layer_of_which_keras_zeroes_other_steps_than_the_masked_ones_is_refused(
+    keras: Any, layers: Any, shuffled: Any, tmp_path: Path
+) -> None:
+    x, mask = keras.Input((6, 3), name="x"), keras.Input((6,), dtype="bool", name="mask")
+    both = layers.Bidirectional(layers.LSTM(4, return_sequences=True, unroll=True, name="cell"))
+    with pytest.raises(ExportError, match="Keras zeroes other steps than the masked ones") as raised:
+        to_onnx(shuffled(keras.Model([x, mask], both(x, mask=mask))), tmp_path / "m.onnx")
+    assert (raised.value.layer, raised.value.argument) == ("backward_cell", "unroll")
+    assert not list(tmp_path.iterdir())
+    rolled = layers.Bidirectional(layers.LSTM(4, return_sequences=True))
+    to_onnx(shuffled(keras.Model([x, mask], rolled(x, mask=mask))), tmp_path / "m.onnx")
+
+
+def test_a_mean_over_kept_steps_is_verified_with_steps_kept(
+    keras: Any, layers: Any, shuffled: Any, tmp_path: Path
+) -> None:
+    x, mask = keras.Input((None, 3), name="x"), keras.Input((None,), dtype="bool", name="mask")
+    y = layers.GlobalAveragePooling1D()(layers.GRU(4, return_sequences=True)(x, mask=mask))
+    found = to_onnx(shuffled(keras.Model([x, mask], y)), tmp_path / "m.onnx").differences
+    assert found is not None
+    assert 0 < found.largest <= 1e-5
