@@ -14,7 +14,7 @@ CORE := $(wildcard $(CSRC)/*.[ch])
 CORE_FLAGS := -std=c11 -O2 -ffp-contract=off -fno-math-errno
 
 # What $(CC) makes stands in build/cc; `make test-c` and others build the same files with other compilers elsewhere.
-.PHONY: check-c help demo test test-all test-c test-arm regress regress-record lint format wheel models bench roofline clean
+.PHONY: check-c help demo test test-all test-c test-arm regress regress-record lint format wheel models support bench roofline clean
 
 help:
 	@echo 'make demo      build the wheel, install it with numpy alone, run edgeinfer demo'
@@ -27,6 +27,7 @@ help:
 	@echo 'make format    ruff format'
 	@echo 'make models    train, export and check the bundled models again (about half an hour)'
 	@echo 'make roofline  how fast a step could be on this machine, and how fast the C core is (ARGS="--isa avx2 8,64")'
+	@echo 'make support   export 640 Keras models, compare each with Keras, write docs/keras-support.md (20 minutes)'
 	@echo 'make bench     time edgeinfer beside other runtimes and write docs/benchmarks.md (about 15 minutes)'
 	@echo 'make clean     remove what was built'
 
@@ -59,6 +60,12 @@ models: $(DEV)/.installed
 	  $(DEV)/bin/python -m export build/trained/$$name.keras -o edgeinfer/models/$$name.onnx; \
 	  $(DEV)/bin/python -m train $$name --score edgeinfer/models/$$name.onnx; \
 	done
+
+# Every model of the matrix. What Keras' own export makes of them is kept; to ask again, half an hour more:
+# python -m tests.export.matrix plain.
+support: $(DEV)/.installed
+	status=0; $(DEV)/bin/python -m tests.export.matrix export --jobs 2 || status=$$?; \
+	  $(DEV)/bin/python -m tests.export.matrix page; exit $$status
 
 # What the C core and everything beside it must compile under, and the checks of tests/csrc on every core that runs.
 CHECK_FLAGS := $(CORE_FLAGS) -Wall -Wextra -Wshadow -Wpedantic $(WERROR) -I$(CSRC) -DBUILD_FLAGS='"$(CORE_FLAGS)"'
