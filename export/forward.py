@@ -38,6 +38,9 @@ def forward(model: Any) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
                     outputs = None
             if outputs is None:
                 outputs = run(*arrays)
+            # NumPy has no bfloat16 of its own
+            narrow = (output.dtype == tf.bfloat16 for output in outputs)
+            outputs = [tf.cast(o, tf.float32) if cast else o for o, cast in zip(outputs, narrow, strict=True)]
         return [np.asarray(keras.ops.convert_to_numpy(output)) for output in outputs]
 
     return answer

@@ -178,12 +178,12 @@ def test_a_convolution_of_width_one_and_a_normalization_stream(
 def test_a_model_that_needs_several_steps_is_verified_on_enough(layers: Any, sequential: Any, tmp_path: Path) -> None:
     stack = [layers.Conv1D(4, 5, dilation_rate=3), layers.GRU(3)]
     result = to_onnx(sequential((None, FEATURES), *stack), tmp_path / "m.onnx")
-    assert {golden.inputs["x"].shape[1] for golden in result.spec.goldens} == {16, 32}
+    assert {golden.inputs["x"].shape[1] for golden in result.spec.goldens} == {13}
 
 
 def test_a_model_that_keras_itself_cannot_run_is_told(layers: Any, sequential: Any, tmp_path: Path) -> None:
     model = sequential((None, FEATURES), layers.Conv1DTranspose(2, 3, dilation_rate=2))
-    with pytest.raises(ExportError, match=r"Keras cannot run the model on x \[3, 3, 4\]"):
+    with pytest.raises(ExportError, match=r"Keras cannot run the model on x \[1, 1, 4\]"):
         to_onnx(model, tmp_path / "m.onnx")
 
 
