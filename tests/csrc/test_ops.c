@@ -341,7 +341,7 @@ static void test_cast(void)
 static void test_bad_programs(void)
 {
     static const int ops[] = {EI_OP_LSTM, EI_OP_GRU, EI_OP_RNN, EI_OP_DENSE, EI_OP_UNARY, EI_OP_BINARY};
-    static const int32_t unknown[] = {-1, 12, 31, 39, INT32_MAX, INT32_MIN};
+    static const int32_t unknown[] = {-1, 12, 31, EI_ACT_ERF + 1, INT32_MAX, INT32_MIN};
     for (int k = 0; k < 6; k++)
         for (int u = 0; u < 6; u++) {
             ei_instr instr = instruction(ops[k]);
