@@ -61,7 +61,10 @@ void release(void)
     block_count = 0;
 }
 
-static uint64_t seed = 0x9E3779B97F4A7C15u;
+#define SEED 0x9E3779B97F4A7C15u
+static uint64_t seed;
+
+void draw_again(void) { seed = SEED; }
 
 float uniform(void)
 {

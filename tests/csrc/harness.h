@@ -37,6 +37,8 @@ float *unaligned(int64_t floats);
 void release(void);
 /* x, filled with values in [-scale, scale). */
 float *filled(float *x, int64_t n, float scale);
+/* A group begins with the same numbers whatever ran before it. */
+void draw_again(void);
 float uniform(void);
 
 /* An instruction without operands, activations LINEAR. */

@@ -59,6 +59,7 @@ int main(int argc, char **argv)
             continue;
         for (const group *g = families[k]; g->name != NULL; g++) {
             checks = failures = 0;
+            draw_again();
             g->run();
             printf("%s %s: %s (%ld checks, %ld failed)\n", failures ? "FAIL" : "ok  ", core->name, g->name, checks,
                    failures);
