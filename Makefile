@@ -27,7 +27,7 @@ help:
 	@echo 'make format    ruff format'
 	@echo 'make models    train, export and check the bundled models again (about half an hour)'
 	@echo 'make roofline  how fast a step could be on this machine, and how fast the C core is (ARGS="--isa avx2 8,64")'
-	@echo 'make support   export 640 Keras models, compare each with Keras, write docs/keras-support.md (20 minutes)'
+	@echo 'make support   export 648 Keras models, compare each with Keras, write docs/keras-support.md (20 minutes)'
 	@echo 'make bench     time edgeinfer beside other runtimes and write docs/benchmarks.md (about 15 minutes)'
 	@echo 'make clean     remove what was built'
 
