@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from .feeds import Ends, arrays, ends_of, masked, variants
+from .feeds import OWN_LENGTHS, Ends, arrays, ends_of, masked, variants
 
 # The bar of the export command itself, relative to max(1, |y|).
 ATOL = 1e-5
@@ -177,6 +177,8 @@ def _compare_file(path: Path, result: Result, feeds: Sequence[tuple[str, Arrays,
         raise _WrongError(f"a name that nobody can read: {unreadable[0]}")
     ort, native = OnnxRuntime(path), Native(path)
     for name, feed, expected in feeds:
+        if result.form == "stream" and name == OWN_LENGTHS:
+            continue  # what streams takes one step of every input at a time
         for runner, key in ((ort, "onnxruntime"), (native, "native")):
             _note(result, key, expected, runner(feed)[: len(expected)], f"{result.form} form, {name}")
         result.inputs += 1

@@ -12,6 +12,7 @@ from .case import VOCABULARY
 
 # Batch and length; the first fits a mask of every pattern.
 SIZES = ((5, 7), (1, 1), (3, 4))
+OWN_LENGTHS = "a length each"
 PATTERNS = ("full", "pre", "post", "holes", "all")
 # What Unicode, spaces and punctuation do to a tokenizer.
 TEXTS = (
@@ -73,7 +74,7 @@ def variants(ends: Ends, seed: int) -> Iterator[tuple[str, list[np.ndarray]]]:
     if ends.free and len(ends.shapes) > 1:
         batch = ends.batch or 2
         lengths = [3 + i for i in range(len(ends.shapes))]
-        yield "a length each", arrays(ends, batch, lengths, generator)
+        yield OWN_LENGTHS, arrays(ends, batch, lengths, generator)
 
 
 def arrays(ends: Ends, batch: int, length: int | Sequence[int], generator: np.random.Generator) -> list[np.ndarray]:
