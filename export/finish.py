@@ -113,7 +113,9 @@ def _continue_answer(proto: Any, recurrent: Any, initial_h: str) -> None:
     """Before the first kept step comes the last answer of the stream, which is its h, instead of zero."""
     from onnx import helper
 
-    squeeze = next(node for node in proto.graph.node if recurrent.output[0] in node.input)
+    squeeze = next((node for node in proto.graph.node if recurrent.output[0] in node.input), None)
+    if squeeze is None:
+        return  # only the states are asked for
     pad = next(node for node in proto.graph.node if squeeze.output[0] in node.input)
     concat = helper.make_node("Concat", [initial_h, squeeze.output[0]], list(pad.output), pad.name, axis=0)
     pad.CopyFrom(concat)

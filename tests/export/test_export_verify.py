@@ -138,3 +138,13 @@ def test_a_mean_over_kept_steps_is_verified_with_steps_kept(
     found = to_onnx(shuffled(keras.Model([x, mask], y)), tmp_path / "m.onnx").differences
     assert found is not None
     assert 0 < found.largest <= 1e-5
+
+
+def test_a_masked_layer_of_which_only_the_state_is_read_is_exported(
+    keras: Any, layers: Any, shuffled: Any, tmp_path: Path
+) -> None:
+    x = keras.Input((None, 3), name="x")
+    _, state = layers.GRU(4, return_sequences=True, return_state=True)(layers.Masking(0.0)(x))
+    found = to_onnx(shuffled(keras.Model(x, state)), tmp_path / "m.onnx").differences
+    assert found is not None
+    assert 0 < found.largest <= 1e-5
