@@ -23,6 +23,7 @@ from .goldens import keras_reference
 from .layers import Recurrent
 from .load import check_file, load_keras
 from .plan import DEFAULT_OPSET, check_newest_opset, check_opset, check_target
+from .precision import as_float32
 from .quiet import import_keras
 from .rebuild import is_stateful
 from .samples import Feeds, random_feeds
@@ -91,7 +92,7 @@ def to_onnx_seq2seq(
         model = load_keras(source, custom_objects)
     check_kind(model)
     name = source.stem if source else str(model.name)
-    with stateless(model):
+    with as_float32(model), stateless(model):
         return _halves(from_ids(model), targets, name, opset, atol if verify else None, say)
 
 

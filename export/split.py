@@ -182,7 +182,9 @@ class _Cut:
         shape = tensor.shape[1:]
         if free_time and shape:
             shape = (None, *shape[1:])
-        made = keras.Input(shape, dtype=tensor.dtype, name=name)
+        # A model of another precision is exported as float32.
+        dtype = "float32" if "float" in tensor.dtype else tensor.dtype
+        made = keras.Input(shape, dtype=dtype, name=name)
         self._inputs.append(made)
         self._tensors[id(tensor)] = made
         return made

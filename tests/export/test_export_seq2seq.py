@@ -122,6 +122,20 @@ def test_the_decoder_generates_what_the_training_model_says(
         np.testing.assert_allclose(np.stack(answers), expected[0], atol=TOLERANCE)
 
 
+def test_a_model_of_another_precision_is_exported_as_float32(
+    keras: Any, layers: Any, shuffled: Any, tmp_path: Path
+) -> None:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = shuffled(translator(keras))
+    finally:
+        keras.config.set_dtype_policy(before)
+    done = export(model, tmp_path)
+    assert done.differences is not None and done.differences.largest <= TOLERANCE
+    assert {info.dtype.name for info in edgeinfer.load(done.encoder.path).outputs} == {"float32"}
+
+
 def test_the_decoder_knows_its_encoder(keras: Any, layers: Any, shuffled: Any, tmp_path: Path) -> None:
     done = export(shuffled(translator(keras)), tmp_path, verify=False)
     wiring = edgeinfer.load(done.decoder.path).spec.encoder  # type: ignore[union-attr]
