@@ -69,7 +69,7 @@ def _from_config(model: Any, streaming: Streaming) -> Any:
     import keras
 
     config = copy.deepcopy(model.get_config())
-    _free(config, streaming.timed_names)
+    _free(config, streaming.timed_names if streaming.stops is None else frozenset())
     rebuilt = type(model).from_config(config, custom_objects=_custom_objects(model))
     rebuilt.set_weights(model.get_weights())
     for layer in rebuilt._flatten_layers():
@@ -79,14 +79,15 @@ def _from_config(model: Any, streaming: Streaming) -> Any:
 
 
 def _called_again(model: Any, streaming: Streaming) -> Any:
-    """The same layers called on inputs of free length: for layers that have no configuration, as a Lambda."""
+    """The same layers called on new inputs: for layers that have no configuration, as a Lambda."""
     import keras
 
     if any(layer.unroll or layer.stateful for layer in recurrent_layers(model)):
         raise ValueError("unrolled and stateful layers are not called again as they are")
+    free_time = streaming.stops is None
     inputs = [
         keras.Input(
-            batch_shape=(None, None if timed else tensor.shape[1], *tensor.shape[2:])
+            batch_shape=(None, None if free_time and timed else tensor.shape[1], *tensor.shape[2:])
             if len(tensor.shape) > 1
             else (None,),
             dtype=tensor.dtype,

@@ -139,6 +139,17 @@ def test_unroll_and_stateful_layers_become_the_same_node_with_free_batch_and_tim
     assert result.spec.mode == ("stream" if argument == "stateful" else "window")
 
 
+def test_an_unrolled_layer_is_rolled_up_where_another_needs_the_fixed_length(
+    layers: Any, sequential: Any, ends: Any, tmp_path: Path
+) -> None:
+    stack = [layers.LSTM(3, return_sequences=True, unroll=True), layers.Flatten(name="flatten"), layers.Dense(2)]
+    result, _ = exported(sequential((4, FEATURES), *stack), tmp_path / "m.onnx")
+    inputs, _ = ends(tmp_path / "m.onnx")
+    assert inputs["x"] == ["batch", 4, FEATURES]
+    assert result.nodes["LSTM"] == 1
+    assert result.stops is not None and 'layer "flatten"' in result.stops
+
+
 def test_dropout_layers_and_arguments_are_no_ops(cell: Any, layers: Any, sequential: Any, tmp_path: Path) -> None:
     stack = [cell("LSTM", dropout=0.5, recurrent_dropout=0.4), layers.Dropout(0.5), layers.Dense(2)]
     result, _ = exported(sequential((None, FEATURES), *stack), tmp_path / "m.onnx")

@@ -146,12 +146,14 @@ def _strings(array: np.ndarray) -> Any:
 
 
 def _answered(oracle: Oracle, given: Iterator[tuple[str, Arrays]]) -> Iterator[tuple[str, Arrays, Arrays]]:
-    """Each input with Keras' answer; those that Keras itself refuses (too short for a convolution …) are left out."""
+    """Each input with Keras' answer; too short ones, which Keras refuses or has no answer for, are left out."""
     for name, feed in given:
         try:
-            yield name, feed, oracle(feed)
+            answer = oracle(feed)
         except Exception:
             continue
+        if all(array.size for array in answer):
+            yield name, feed, answer
 
 
 def difference(expected: np.ndarray, got: np.ndarray) -> float:
