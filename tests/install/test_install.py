@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CODE_LIMIT_BYTES = 1_000_000  # in the wheel, which is compressed
-UNPACKED_LIMIT_BYTES = 1_700_000  # 1.55 MB when this was written; the C core for four instruction sets is half of it
+UNPACKED_LIMIT_BYTES = 2_000_000  # 1.9 MB when this was written: half of it the C core, a fifth export and training
 MODELS_LIMIT_BYTES = 3_000_000
 NO_COMPILER = {"CC": "false", "CXX": "false"}
 
