@@ -11,7 +11,7 @@ from typing import Any
 from edgeinfer.snapshot import write_atomically
 from edgeinfer.spec import Spec
 
-from .build import Built, build, hidden_sizes
+from .build import Built, build
 from .differences import Differences
 from .finish import node_counts
 from .form import Converted, Form
@@ -80,7 +80,7 @@ def to_onnx(
         chosen = plan.recipe._replace(name=name, mode=plan.mode, window=plan.window)  # type: ignore[arg-type]
         built = build(converted, chosen, opset, atol if verify else None, say)
         if built.differences is not None:
-            hidden = hidden_sizes(converted.proto, converted.states)
+            hidden = converted.hidden_sizes()
             verify_text(built.data, text, converted.inputs, converted.output_names, hidden, built.differences, atol)
     write_atomically(target, built.data)
     layers = {converted.input_names[reader.place]: reader.layer.name for reader in text.readers}
@@ -91,7 +91,8 @@ def exported(
     target: Path, converted: Converted, built: Built, text_layers: Mapping[str, str] | None = None
 ) -> Exported:
     """What is said of a file that was written."""
-    stops = converted.streaming.stops if converted.form == "sequence" else None
     counts = node_counts(converted.proto)
     size = len(built.data)
-    return Exported(target, converted.form, built.spec, stops, counts, size, built.differences, text_layers or {})
+    return Exported(
+        target, converted.form, built.spec, converted.stops, counts, size, built.differences, text_layers or {}
+    )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeinfer.spec import SPEC_KEY, Spec, StatePair
+from edgeinfer.spec import SPEC_KEY, Spec
 
 from . import finish
 from .differences import Differences
@@ -46,16 +46,8 @@ def build(converted: Converted, spec: Spec, opset: int, atol: float | None, say:
         return Built(data, full, None)
     say("verifying: Keras, ONNX Runtime, edgeinfer native")
     timed = converted.streaming.timed_outputs
-    hidden = hidden_sizes(proto, converted.states)
+    hidden = converted.hidden_sizes()
     return Built(data, full, verify(data, reference, inputs, timed, converted.states, hidden, window, atol))
-
-
-def hidden_sizes(proto: Any, states: Sequence[StatePair]) -> dict[str, int]:
-    """The width of each state input."""
-    wanted = {pair.input for pair in states}
-    return {
-        value.name: value.type.tensor_type.shape.dim[2].dim_value for value in proto.graph.input if value.name in wanted
-    }
 
 
 def _provenance(recipe: Spec) -> dict[str, Any]:

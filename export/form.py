@@ -48,6 +48,20 @@ class Converted:
         return any(item.timed and item.shape[_TIME_AXIS] is not None for item in self.inputs)
 
     @property
+    def stops(self) -> str | None:
+        """Why the file is in sequence form; None where it is not, or nobody asked."""
+        return self.streaming.stops if self.form == "sequence" else None
+
+    def hidden_sizes(self) -> dict[str, int]:
+        """The width of each state input."""
+        wanted = {pair.input for pair in self.states}
+        return {
+            value.name: value.type.tensor_type.shape.dim[2].dim_value
+            for value in self.proto.graph.input
+            if value.name in wanted
+        }
+
+    @property
     def input_names(self) -> tuple[str, ...]:
         return tuple(item.name for item in self.inputs)
 
@@ -89,12 +103,12 @@ def convert_in_form(given: Given, form: Form | None, opset: int, say: Callable[[
     return _finish(fixed, asked, wire=False)
 
 
-def convert_decoder(model: Any, stepped: Sequence[bool], opset: int) -> Converted:
-    """Convert a decoder: the inputs that are ``stepped`` have a time axis, the others stay the same at every step.
+def convert_decoder(model: Any, stepped: int, opset: int) -> Converted:
+    """Convert a decoder: its first ``stepped`` inputs have a time axis, the others stay the same at every step.
 
     Raises ExportError where it cannot be converted, or cannot run one step at a time.
     """
-    timed = tuple(stepped)
+    timed = tuple(i < stepped for i in range(len(model.inputs)))
     streaming = Streaming(timed, tuple(False for _ in model.outputs), None)
     traced = _trace(Given(model), streaming, fed_embeddings(model), opset)
     converted, stops = _in_stream_form(traced, streaming)

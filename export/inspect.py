@@ -123,7 +123,7 @@ def _of(plan: Plan) -> Inspection:
         plan.mode,
         plan.window.length if plan.window else None,
         tuple(pair.input for pair in converted.states),
-        plan.stops,
+        converted.stops,
         _parameters(converted.model),
         sum(costs.values()),
         steps,

@@ -50,11 +50,6 @@ class Plan:
     window: Window | None
     text: Text
 
-    @property
-    def stops(self) -> str | None:
-        """Why the file is in sequence form; None where it is not, or nobody asked."""
-        return self.converted.streaming.stops if self.converted.form == "sequence" else None
-
 
 def read(
     model: Any,
@@ -73,16 +68,22 @@ def read(
     if target is not None:
         check_target(target, source)
     recipe = read_recipe(spec if spec is None or isinstance(spec, Mapping) else Path(spec), source)
+    return opened(source or model, wanted.opset, custom_objects, say), recipe, source
+
+
+def opened(model: Any, opset: int, custom_objects: Mapping[str, Any] | None, say: Callable[[str], None]) -> Any:
+    """The live model: itself, or read from its path once TensorFlow is there. Raises ExportError."""
+    source = model if isinstance(model, Path) else None
     if source is not None:
         check_file(source)
     say("importing TensorFlow and Keras")
     import_keras()
-    check_newest_opset(wanted.opset)
+    check_newest_opset(opset)
     if source is not None:
         say(f"reading {source}")
         model = load_keras(source, custom_objects)
     check_kind(model)
-    return model, recipe, source
+    return model
 
 
 @contextmanager

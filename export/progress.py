@@ -8,6 +8,6 @@ import sys
 OK, FAILED, BAD_MODEL, INTERRUPTED = 0, 1, 3, 130
 
 
-def report_progress(line: str) -> None:
+def report_progress(line: str, command: str = "export") -> None:
     """Print one line about what comes next."""
-    print(f"export: {line}", file=sys.stderr, flush=True)
+    print(f"{command}: {line}", file=sys.stderr, flush=True)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 from edgeinfer.errors import EdgeInferError
 
 from .errors import DriftError
+from .progress import BAD_MODEL, FAILED, OK, report_progress
 from .quantize import Quantized, quantize
-
-# Wrong usage exits 2, as argparse does.
-OK, FAILED, BAD_MODEL = 0, 1, 3
 
 _EXAMPLES = """\
 examples:
@@ -44,7 +43,7 @@ def main(prog: str, argv: list[str]) -> int:
             weights=arguments.weights,
             activations=arguments.activations,
             max_error=arguments.max_error,
-            progress=_say,
+            progress=partial(report_progress, command="quantize"),
         )
     except DriftError as error:
         print(f"quantize: {error}", file=sys.stderr)
@@ -102,10 +101,6 @@ def _show(done: Quantized) -> None:
         print("ONNX Runtime is not installed, so the file was not compared with it")
     else:
         print(f"on the same file ONNX Runtime and native differ by {drift.onnxruntime:.1e}")
-
-
-def _say(line: str) -> None:
-    print(f"quantize: {line}", file=sys.stderr, flush=True)
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:

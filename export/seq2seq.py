@@ -15,22 +15,20 @@ from edgeinfer.snapshot import write_atomically
 from edgeinfer.spec import Encoder, Spec
 
 from .api import DEFAULT_ATOL, Exported, exported
-from .build import build, hidden_sizes
+from .build import build
 from .differences import Differences
 from .errors import ExportError, VerificationError
 from .form import Converted, convert_decoder, convert_in_form
 from .goldens import keras_reference
 from .layers import Recurrent
-from .load import check_file, load_keras
-from .plan import DEFAULT_OPSET, check_newest_opset, check_opset, check_target
+from .plan import DEFAULT_OPSET, check_opset, check_target, opened
 from .precision import as_float32
-from .quiet import import_keras
 from .rebuild import is_stateful
 from .samples import Feeds, random_feeds
 from .signature import Given, stateless
 from .split import Split, split
 from .streamable import input_name
-from .supported import cells_of, check_kind, check_model
+from .supported import cells_of, check_model
 from .text import Text, from_ids
 from .text_verify import verify_ids
 from .verify import onnxruntime_runner
@@ -82,15 +80,7 @@ def to_onnx_seq2seq(
     targets = paths_of(path)
     for target in targets:
         check_target(target, source)
-    if source is not None:
-        check_file(source)
-    say("importing TensorFlow and Keras")
-    import_keras()
-    check_newest_opset(opset)
-    if source is not None:
-        say(f"reading {source}")
-        model = load_keras(source, custom_objects)
-    check_kind(model)
+    model = opened(source or model, opset, custom_objects, say)
     name = source.stem if source else str(model.name)
     with as_float32(model), stateless(model):
         return _halves(from_ids(model), targets, name, opset, atol if verify else None, say)
@@ -107,11 +97,11 @@ def _halves(
     if is_stateful(model):
         raise ExportError("stateful=True: an encoder starts each sequence anew; train with stateful=False")
     halves = split(model)
-    own = [input_name(tensor) for tensor, timed in zip(halves.decoder.inputs, halves.stepped, strict=True) if timed]
-    if len(own) > 1:
-        raise ExportError(f"the decoder has the inputs {', '.join(own)} of its own, and a stream steps over one")
+    if len(halves.asked) > 1:
+        own = ", ".join(map(input_name, halves.asked))
+        raise ExportError(f"the decoder has the inputs {own} of its own, and a stream steps over one")
     say("decoder: converting")
-    decoder = convert_decoder(halves.decoder, halves.stepped, opset)
+    decoder = convert_decoder(halves.decoder, len(halves.asked), opset)
     starts = _starts(decoder, halves)
     encoder_model = halves.encoder(starts)
     say("encoder:")
@@ -123,8 +113,7 @@ def _halves(
         {state: state for state in starts},
         {constant: constant for constant in halves.constants},
     )
-    asked_by = iter([tensor for tensor in model.inputs if all(tensor is not source for source in halves.sources)])
-    asked = [next(asked_by) if item.timed else None for item in decoder.inputs]
+    asked = [*halves.asked, *(None for _ in halves.constants)]
     described = Spec(
         name=f"{name}.decoder",
         mode="stream",
@@ -179,16 +168,15 @@ def _step_by_step(
     names = [input_name(tensor) for tensor in model.inputs]
     reference = keras_reference(model, names, model.output_names)
     decoded = [name for name in model.output_names if name not in halves.outputs]
-    asked_by = [tensor for tensor in model.inputs if all(tensor is not source for source in halves.sources)]
     # The training model may take one length only, where its halves take any.
     sources, stepped = (
         [replace(item, shape=tuple(tensor.shape)) for item, tensor in zip(items, tensors, strict=True)]
         for items, tensors in (
             (encoder.inputs, halves.sources),
-            ([item for item in decoder.inputs if item.timed], asked_by),
+            ([item for item in decoder.inputs if item.timed], halves.asked),
         )
     )
-    in_keras = [*map(input_name, halves.sources), *map(input_name, asked_by)]
+    in_keras = [*map(input_name, halves.sources), *map(input_name, halves.asked)]
     runs = (_by_onnxruntime(files, decoder), _by_native(files))
     generator = np.random.default_rng(_SEED)
     found = Differences()
@@ -220,7 +208,7 @@ _Steps = Callable[[Feeds, Sequence[Feeds]], list[Feeds]]
 def _by_onnxruntime(files: tuple[bytes, bytes], decoder: Converted) -> _Steps:
     encode, decode = (onnxruntime_runner(data) for data in files)
     constants = [item.name for item in decoder.inputs if not item.timed]
-    hidden = hidden_sizes(decoder.proto, decoder.states)
+    hidden = decoder.hidden_sizes()
 
     def run(read: Feeds, steps: Sequence[Feeds]) -> list[Feeds]:
         said = encode(read)

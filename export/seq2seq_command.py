@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 from edgeinfer.errors import EdgeInferError
@@ -14,10 +15,8 @@ from .api import DEFAULT_ATOL
 from .errors import VerificationError
 from .load import find_custom_objects
 from .plan import DEFAULT_OPSET
+from .progress import BAD_MODEL, FAILED, OK, report_progress
 from .seq2seq import Seq2Seq, to_onnx_seq2seq
-
-# Wrong usage exits 2, as argparse does.
-OK, FAILED, BAD_MODEL = 0, 1, 3
 
 _DESCRIPTION = """\
 Write the encoder and the decoder of a model that was trained with teacher forcing as a file each: NAME.encoder.onnx and
@@ -50,7 +49,7 @@ def main(prog: str, argv: list[str]) -> int:
             verify=arguments.verify,
             atol=arguments.atol,
             custom_objects=find_custom_objects(arguments.custom_objects),
-            progress=_say,
+            progress=partial(report_progress, command="seq2seq"),
         )
     except VerificationError as error:
         print(f"seq2seq: {error}", file=sys.stderr)
@@ -92,10 +91,6 @@ def _show(done: Seq2Seq) -> None:
     if done.differences:
         print("generation step by step against the training model")
         print(done.differences.table())
-
-
-def _say(line: str) -> None:
-    print(f"seq2seq: {line}", file=sys.stderr, flush=True)
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:

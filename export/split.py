@@ -29,17 +29,17 @@ class Start:
 class Split:
     """The decoder as a model of its own, and what it takes from the encoder.
 
-    ``stepped`` says which of the decoder's inputs have a time axis; the others are ``constants``, in that order: input
-    name → the encoder's value. ``starts`` are in the order of the decoder's calls. ``outputs`` are the model's own
-    outputs that the encoder computes.
+    ``sources`` are the model's inputs that the encoder reads, ``asked`` those that the decoder steps over. What else
+    the decoder takes are ``constants``, in that order: input name → the encoder's value. ``starts`` are in the order of
+    the decoder's calls. ``outputs`` are the model's own outputs that the encoder computes.
     """
 
     decoder: Any
-    stepped: tuple[bool, ...]
     constants: dict[str, Any]
     starts: tuple[Start, ...]
     outputs: dict[str, Any]
     sources: tuple[Any, ...]
+    asked: tuple[Any, ...]
     name: str
 
     def encoder(self, states: dict[str, Any]) -> Any:
@@ -115,10 +115,9 @@ class _Cut:
     def split(self) -> Split:
         import keras
 
-        for tensor in self._model.inputs:
-            if id(tensor) in self._of_decoder:
-                self._take(tensor, input_name(tensor), free_time=True)
-        stepped = len(self._inputs)
+        asked = [tensor for tensor in self._model.inputs if id(tensor) in self._of_decoder]
+        for tensor in asked:
+            self._take(tensor, input_name(tensor), free_time=True)
         starts = [start for node in self._nodes if (start := self._call(node)) is not None]
         outputs = dict(zip(self._model.output_names, self._model.outputs, strict=True))
         decoded = [self._tensors[id(t)] for t in outputs.values() if id(t) in self._of_decoder]
@@ -126,11 +125,11 @@ class _Cut:
             raise ExportError("no output of the model comes from the decoder; export the model as it is")
         return Split(
             keras.Model(self._inputs, decoded, name=f"{self._model.name}_decoder"),
-            tuple(i < stepped for i in range(len(self._inputs))),
             self._constants,
             tuple(starts),
             {name: tensor for name, tensor in outputs.items() if id(tensor) not in self._of_decoder},
             tuple(tensor for tensor in self._model.inputs if id(tensor) not in self._of_decoder),
+            tuple(asked),
             self._model.name,
         )
 
