@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeinfer.cli.common import positive_int
 from edgeinfer.snapshot import write_atomically
 
 from . import environment, footprint, models, tables
@@ -132,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--no-footprint", action="store_true", help="leave out import, load, memory and size")
     how = parser.add_argument_group("how")
     how.add_argument("--quick", action="store_true", help="short rounds, three of them, 100 steps checked")
-    how.add_argument("--rounds", type=_positive, metavar="N", help="rounds of each case (default: 9)")
+    how.add_argument("--rounds", type=positive_int, metavar="N", help="rounds of each case (default: 9)")
     how.add_argument("--seconds", type=_duration, metavar="S", help="length of a contender's turn (default: 0.2)")
     how.add_argument("--core", type=int, metavar="N", help="the core that all stay on (default: the last one)")
     how.add_argument("--python", default=sys.executable, metavar="PATH", help="the interpreter of the contenders")
@@ -164,13 +165,6 @@ def _listed() -> str:
     return "\n".join(lines)
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
-
-
 def _duration(text: str) -> float:
     value = float(text)
     if not 0 < value <= 60:
@@ -178,5 +172,4 @@ def _duration(text: str) -> float:
     return value
 
 
-_positive.__name__ = "positive integer"  # argparse names the types in its messages
-_duration.__name__ = "number of seconds"
+_duration.__name__ = "number of seconds"  # argparse names the types in its messages

@@ -18,11 +18,11 @@ def wrong(stage: str, field: str, expected: str, got: object) -> PipelineError:
 
 
 def known_only(data: Mapping[str, Any], stage: str, keys: Sequence[str]) -> None:
-    """Refuse fields of ``postprocessing`` that this release does not know: they would change the answer."""
+    """Refuse fields of pre- and postprocessing that this release does not know: they would change the answer."""
     for key in data:
         if key not in keys:
             known = ", ".join(keys) if keys else "none"
-            raise PipelineError(f"{stage}: unknown field {key!r}; known: {known}", stage=stage, field=key)
+            raise PipelineError(f"{stage}: unknown field {key!r}; known: {known}", stage=stage, field=str(key))
 
 
 def number(value: Any, stage: str, field: str) -> float:

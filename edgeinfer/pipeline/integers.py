@@ -6,19 +6,21 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import PipelineError, shorten
+from .fields import known_only, wrong
 from .text import Encoded, Words, is_count
 
 _KEYS = ("vocabulary", "oov")
 # As many digits as 64 bits can have; int() itself takes underscores and other scripts' digits too.
 _DECIMAL = re.compile("[-+]?[0-9]{1,19}")
 _INT64 = np.iinfo(np.int64)
+
+_wrong = partial(wrong, "integers")
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,7 @@ class IntegerEncoder:
         """The encoder described by ``preprocessing.integers``. Raises PipelineError naming the field."""
         if not isinstance(data, dict):
             raise _wrong("integers", "an object", data)
-        for key in data:
-            if key not in _KEYS:
-                unknown = f"integers: unknown field {key!r}; known: {', '.join(_KEYS)}"
-                raise PipelineError(unknown, stage="integers", field=str(key))
+        known_only(data, "integers", _KEYS)
         vocabulary = data.get("vocabulary")
         if not isinstance(vocabulary, list) or not vocabulary or not all(map(_is_int64, vocabulary)):
             raise _wrong("vocabulary", "a list of 64-bit integers", vocabulary)
@@ -103,7 +102,3 @@ class IntegerEncoder:
 def _is_int64(value: object) -> bool:
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     return whole and _INT64.min <= value <= _INT64.max  # type: ignore[operator]
-
-
-def _wrong(field: str, expected: str, got: object) -> PipelineError:
-    return PipelineError(f"integers: {field}: expected {expected}, got {shorten(got)}", stage="integers", field=field)

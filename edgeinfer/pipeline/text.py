@@ -10,14 +10,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from string import ascii_uppercase
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import PipelineError, shorten
+from ..errors import PipelineError
+from .fields import known_only, wrong
 from .window import pad_tokens
 
 PADDING = ""
@@ -31,6 +32,8 @@ _KEYS = ("replace", "case", "delete", "punctuation", "split", "ngrams", "vocabul
 # A text; where nothing splits it, or where a model reads integers, the tokens one by one too.
 Words: TypeAlias = str | Sequence[str] | Sequence[int]
 _ASCII_SPACE = re.compile("[ \t\n\v\f\r]+")
+
+_wrong = partial(wrong, "text")
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,7 @@ class TextEncoder:
         """The encoder described by ``preprocessing.text``. Raises PipelineError naming the field."""
         if not isinstance(data, dict):
             raise _wrong("text", "an object", data)
-        for key in data:
-            if key not in _KEYS:
-                unknown = f"text: unknown field {key!r}; known: {', '.join(_KEYS)}"
-                raise PipelineError(unknown, stage="text", field=str(key))
+        known_only(data, "text", _KEYS)
         vocabulary = data.get("vocabulary")
         if not isinstance(vocabulary, list) or not all(isinstance(word, str) for word in vocabulary):
             raise _wrong("vocabulary", "a list of strings", vocabulary)
@@ -249,7 +249,3 @@ def _is_pair(value: Any) -> bool:
     return (
         isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value) and value[0] != ""
     )
-
-
-def _wrong(field: str, expected: str, got: object) -> PipelineError:
-    return PipelineError(f"text: {field}: expected {expected}, got {shorten(got)}", stage="text", field=field)
