@@ -34,8 +34,9 @@ def build(converted: Converted, spec: Spec, opset: int, atol: float | None, say:
     say("computing goldens with Keras")
     reference = keras_reference(converted.model, converted.input_names, converted.output_names)
     window = spec.window.length if spec.window else None
-    # What streams takes single steps.
-    inputs = converted.inputs if converted.form == "stream" else long_enough(reference, converted.inputs)
+    inputs = converted.inputs
+    if converted.form != "stream":  # what streams takes single steps
+        inputs = long_enough(converted.model, reference, inputs)
     goldens = make_goldens(reference, inputs, window)
     full = spec._replace(states=converted.states, goldens=goldens, provenance=_provenance(spec))
     proto = converted.proto

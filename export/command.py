@@ -7,14 +7,11 @@ import json
 import sys
 from pathlib import Path
 
-from edgeinfer.errors import EdgeInferError
-
 from . import inspect_command, quantize_command, seq2seq_command, shown
 from .api import DEFAULT_ATOL, to_onnx
 from .arguments import add_model_arguments, check_model_arguments
-from .errors import VerificationError
 from .load import find_custom_objects
-from .progress import BAD_MODEL, FAILED, INTERRUPTED, OK, report_progress
+from .progress import ENDINGS, OK, ended, report_progress
 
 _EXAMPLES = """\
 examples:
@@ -62,15 +59,8 @@ def main(argv: list[str] | None = None) -> int:
             custom_objects=find_custom_objects(arguments.custom_objects),
             progress=report_progress,
         )
-    except VerificationError as error:
-        print(f"export: {error}", file=sys.stderr)
-        return FAILED
-    except (EdgeInferError, OSError) as error:
-        print(f"export: {error}", file=sys.stderr)
-        return BAD_MODEL
-    except KeyboardInterrupt:
-        print("export: interrupted; nothing was written", file=sys.stderr)
-        return INTERRUPTED
+    except ENDINGS as error:
+        return ended("export", error)
     if arguments.json:
         print(json.dumps(shown.report(exported)))
     else:

@@ -12,7 +12,8 @@ from edgeinfer.spec import Golden
 
 from .errors import ExportError
 from .forward import forward
-from .lowering import first_line
+from .lowering import first_line, pack_inputs
+from .quiet import without_noise
 from .samples import PATTERNS, Feeds, Input, has_masks, has_tokens, lengths, masked_feeds, padded_feeds, random_feeds
 
 _SEED = 20
@@ -37,24 +38,43 @@ def keras_reference(model: Any, input_names: Sequence[str], output_names: Sequen
     return run
 
 
-def long_enough(reference: Reference, inputs: Sequence[Input]) -> tuple[Input, ...]:
+def long_enough(model: Any, reference: Reference, inputs: Sequence[Input]) -> tuple[Input, ...]:
     """The inputs with the least length that Keras takes, where it is free: a convolution may need several steps.
 
+    Both its shapes and its answer must agree to a length: TensorFlow's oneDNN kernels answer some that are too short.
     Raises ExportError in Keras' words where it takes none.
     """
     refused = None
+    answered = None
     for least in _LEAST_LENGTHS if any(None in item.shape[1:] for item in inputs) else ():
         found = tuple(replace(item, least=least) for item in inputs)
+        feeds = random_feeds(found, 1, least, np.random.default_rng(_SEED))
         try:
-            answers = reference(random_feeds(found, 1, least, np.random.default_rng(_SEED)))
+            answers = reference(feeds)
         except ExportError as error:
             refused = refused or error
             continue
         if all(array.size for array in answers.values()):
-            return found
+            if _shapes_fit(model, [feeds[item.name] for item in found]):
+                return found
+            answered = answered or found
+    if answered is not None:  # a layer of the user's own may answer where its shapes cannot be told
+        return answered
     if refused is not None:
         raise refused
     return tuple(inputs)
+
+
+def _shapes_fit(model: Any, arrays: Sequence[np.ndarray]) -> bool:
+    import keras
+
+    tensors = [keras.KerasTensor(array.shape, array.dtype.name) for array in arrays]
+    try:
+        with without_noise():
+            model(pack_inputs(model, tensors), training=False)
+    except Exception:  # Keras raises what each layer raises
+        return False
+    return True
 
 
 def make_goldens(reference: Reference, inputs: Sequence[Input], window: int | None) -> tuple[Golden, ...]:

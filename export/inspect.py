@@ -144,7 +144,7 @@ def _steps(plan: Plan) -> int:
         return plan.window.length
     converted = plan.converted
     reference = keras_reference(converted.model, converted.input_names, converted.output_names)
-    inputs = long_enough(reference, converted.inputs)
+    inputs = long_enough(converted.model, reference, converted.inputs)
     return max((item.shape[1] or item.least for item in inputs if len(item.shape) > 1), default=1)
 
 

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-
-from edgeinfer.errors import EdgeInferError
 
 from .arguments import add_model_arguments, check_model_arguments
 from .inspect import Inspection, Row, inspect_model
 from .load import find_custom_objects
-from .progress import BAD_MODEL, INTERRUPTED, OK, report_progress
+from .progress import BAD_MODEL, ENDINGS, OK, ended, report_progress
 
 _STREAMS = {True: "yes", False: "no", None: "?"}
 _HEAD = ("layer", "output", "becomes", "streams", "parameters", "MACs")
 
 
 def main(prog: str, given: list[str]) -> int:
-    """Run the command: 0 it can be exported, 2 wrong usage, 3 bad model or refused."""
+    """Run the command: 0 it can be exported, 2 wrong usage, 3 bad model or refused, 130 SIGINT."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Say, layer by layer, what becomes of a Keras model, whether it streams, and what is refused.",
@@ -37,12 +34,8 @@ def main(prog: str, given: list[str]) -> int:
             custom_objects=find_custom_objects(arguments.custom_objects),
             progress=report_progress,
         )
-    except (EdgeInferError, OSError) as error:
-        print(f"export: {error}", file=sys.stderr)
-        return BAD_MODEL
-    except KeyboardInterrupt:
-        print("export: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    except ENDINGS as error:
+        return ended("export", error)
     if arguments.json:
         print(json.dumps({"path": str(arguments.model), **found.to_dict()}))
     else:

@@ -8,10 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from edgeinfer.errors import EdgeInferError
-
-from .errors import DriftError
-from .progress import BAD_MODEL, FAILED, OK, report_progress
+from .progress import BAD_MODEL, ENDINGS, OK, ended, report_progress
 from .quantize import Quantized, quantize
 
 _EXAMPLES = """\
@@ -25,7 +22,7 @@ examples:
 def main(prog: str, argv: list[str]) -> int:
     """Run the command and return its exit code.
 
-    0 fine, 1 the answers drift too far, 2 wrong usage, 3 bad model or input.
+    0 fine, 1 the answers drift too far, 2 wrong usage, 3 bad model or input, 130 SIGINT.
     """
     parser = _parser(prog)
     try:
@@ -45,18 +42,11 @@ def main(prog: str, argv: list[str]) -> int:
             max_error=arguments.max_error,
             progress=partial(report_progress, command="quantize"),
         )
-    except DriftError as error:
-        print(f"quantize: {error}", file=sys.stderr)
-        return FAILED
     except ImportError as error:
         print(f"quantize: {error.name} is not installed: pip install 'edgeinfer[onnx]'", file=sys.stderr)
         return BAD_MODEL
-    except (EdgeInferError, OSError) as error:
-        print(f"quantize: {error}", file=sys.stderr)
-        return BAD_MODEL
-    except KeyboardInterrupt:
-        print("quantize: interrupted; nothing was written", file=sys.stderr)
-        return FAILED
+    except ENDINGS as error:
+        return ended("quantize", error)
     if arguments.json:
         print(json.dumps(_report(done)))
     else:

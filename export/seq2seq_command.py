@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from functools import partial
 from pathlib import Path
 
-from edgeinfer.errors import EdgeInferError
-
 from . import shown
 from .api import DEFAULT_ATOL
-from .errors import VerificationError
 from .load import find_custom_objects
 from .plan import DEFAULT_OPSET
-from .progress import BAD_MODEL, FAILED, OK, report_progress
+from .progress import ENDINGS, OK, ended, report_progress
 from .seq2seq import Seq2Seq, to_onnx_seq2seq
 
 _DESCRIPTION = """\
@@ -32,7 +28,7 @@ metadata says which output of the encoder goes where:
 def main(prog: str, argv: list[str]) -> int:
     """Run the command and return its exit code.
 
-    0 fine, 1 verification failed, 2 wrong usage, 3 bad model or input.
+    0 fine, 1 verification failed, 2 wrong usage, 3 bad model or input, 130 SIGINT.
     """
     parser = _parser(prog)
     try:
@@ -51,15 +47,8 @@ def main(prog: str, argv: list[str]) -> int:
             custom_objects=find_custom_objects(arguments.custom_objects),
             progress=partial(report_progress, command="seq2seq"),
         )
-    except VerificationError as error:
-        print(f"seq2seq: {error}", file=sys.stderr)
-        return FAILED
-    except (EdgeInferError, OSError) as error:
-        print(f"seq2seq: {error}", file=sys.stderr)
-        return BAD_MODEL
-    except KeyboardInterrupt:
-        print("seq2seq: interrupted; nothing was written", file=sys.stderr)
-        return FAILED
+    except ENDINGS as error:
+        return ended("seq2seq", error)
     if arguments.json:
         print(json.dumps(_report(done)))
     else:

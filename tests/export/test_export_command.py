@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -114,6 +115,25 @@ def test_an_interruption_leaves_nothing_behind(
     assert run(saved, "-o", saved.with_suffix(".onnx")) == 130
     assert capsys.readouterr().err.endswith("export: interrupted; nothing was written\n")
     assert files(saved.parent) == {"rain.keras"}
+
+
+@pytest.mark.parametrize(
+    ("command", "work", "arguments"),
+    [
+        ("inspect", "inspect_model", []),
+        ("quantize", "quantize", ["--weights", "int8", "-o", "small.onnx"]),
+        ("seq2seq", "to_onnx_seq2seq", ["-o", "s2s"]),
+    ],
+)
+def test_every_command_that_is_interrupted_exits_130(
+    command: str, work: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib.import_module(f"edgeinfer_export.{command}_command"), work, interrupted)
+    assert run(command, "m.keras", *arguments) == 130
+    assert capsys.readouterr().err.endswith(": interrupted; nothing was written\n")
 
 
 @pytest.mark.parametrize("stage", ["importing TensorFlow", "converting"])

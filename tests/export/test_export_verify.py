@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -115,6 +117,21 @@ def test_a_model_that_needs_several_steps_is_compared_on_as_many(layers: Any, se
     # 3 windows of 5 with a step of 2 need 9 steps; 13 is the next length that is tried.
     assert {golden.inputs["x"].shape[1] for golden in exported.spec.goldens} == {13}
     assert exported.differences is not None and exported.differences.cases > 1
+
+
+@pytest.mark.slow
+def test_a_convolution_is_compared_on_enough_steps_where_onednn_answers_fewer(tmp_path: Path) -> None:
+    """A program that imported Keras itself has oneDNN on; its depthwise kernels answer one step too few."""
+    program = f"""
+import keras, edgeinfer_export
+model = keras.Sequential([keras.Input((None, 3), name="x"), keras.layers.DepthwiseConv1D(4), keras.layers.LSTM(4)])
+assert model(keras.ops.zeros((2, 3, 3))).shape == (2, 4), "oneDNN is off, and this shows nothing"
+exported = edgeinfer_export.to_onnx(model, {str(tmp_path / "m.onnx")!r})
+print(min(golden.inputs["x"].shape[1] for golden in exported.spec.goldens))
+"""
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "1", "KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (0, "5\n"), done.stderr
 
 
 def test_an_unrolled_layer_of_which_keras_zeroes_other_steps_than_the_masked_ones_is_refused(
