@@ -1,4 +1,4 @@
-"""The arguments that export and inspect have in common: which model, and how it is wanted."""
+"""The arguments that export, inspect and seq2seq have in common: which model, and how it is wanted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .plan import DEFAULT_OPSET, OLDEST_OPSET, Wanted
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add them to a parser."""
+    """Add all of them to the parser of a command that takes one model."""
     parser.add_argument("model", type=Path, metavar="MODEL.keras", help="as saved by model.save: .keras or .h5")
     parser.add_argument("--spec", type=Path, metavar="FILE", help="the recipe's JSON (default: MODEL.json, if there)")
     parser.add_argument(
@@ -19,6 +19,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--mode", choices=("stream", "window"), help="how streams run the file (default: from the model)"
     )
     parser.add_argument("--window", type=int, metavar="N", help="the window's length, for mode window")
+    add_conversion_arguments(parser)
+
+
+def add_conversion_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those that a seq2seq model takes too."""
     parser.add_argument(
         "--opset",
         type=int,
@@ -36,12 +41,17 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
+def check_conversion_arguments(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Ends the program with a usage message where one of them cannot be."""
+    if arguments.opset < OLDEST_OPSET:
+        parser.error(f"argument --opset: expected at least {OLDEST_OPSET}, got {arguments.opset}")
+
+
 def check_model_arguments(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Wanted:
     """What was asked for. Ends the program with a usage message where the arguments do not fit together."""
     if arguments.window is not None and arguments.window < 1:
         parser.error(f"argument --window: expected at least 1, got {arguments.window}")
     if arguments.window is not None and arguments.mode == "stream":
         parser.error("argument --window: not allowed with --mode stream")
-    if arguments.opset < OLDEST_OPSET:
-        parser.error(f"argument --opset: expected at least {OLDEST_OPSET}, got {arguments.opset}")
+    check_conversion_arguments(parser, arguments)
     return Wanted(arguments.form, arguments.mode, arguments.window, arguments.opset)

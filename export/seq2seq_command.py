@@ -9,8 +9,8 @@ from pathlib import Path
 
 from . import shown
 from .api import DEFAULT_ATOL
+from .arguments import add_conversion_arguments, check_conversion_arguments
 from .load import find_custom_objects
-from .plan import DEFAULT_OPSET
 from .progress import ENDINGS, OK, ended, report_progress
 from .seq2seq import Seq2Seq, to_onnx_seq2seq
 
@@ -33,6 +33,7 @@ def main(prog: str, argv: list[str]) -> int:
     parser = _parser(prog)
     try:
         arguments = parser.parse_args(argv)
+        check_conversion_arguments(parser, arguments)
         if not arguments.atol > 0:
             parser.error(f"argument --atol: expected a positive number, got {arguments.atol}")
     except SystemExit as stop:
@@ -88,19 +89,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("model", type=Path, metavar="MODEL.keras", help="the training model, .keras or .h5")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="NAME.onnx", help="what both are called")
-    parser.add_argument(
-        "--custom-objects",
-        action="append",
-        default=[],
-        metavar="MODULE:NAME",
-        help="a class or function it was made of",
-    )
-    parser.add_argument(
-        "--opset", type=int, default=DEFAULT_OPSET, metavar="N", help="ONNX opset (default: %(default)s)"
-    )
+    add_conversion_arguments(parser)
     parser.add_argument(
         "--atol", type=float, default=DEFAULT_ATOL, help="largest difference allowed (default: %(default)s)"
     )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--no-verify", dest="verify", action="store_false", help="write without comparing")
     return parser

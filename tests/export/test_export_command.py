@@ -171,6 +171,7 @@ def test_a_refused_layer_exits_3_by_name(
         ["m.keras", "-o", "m.onnx", "--mode", "stream", "--window", "3"],
         ["m.keras", "-o", "m.onnx", "--opset", "9"],
         ["m.keras", "-o", "m.onnx", "--atol", "0"],
+        ["seq2seq", "m.keras", "-o", "m.onnx", "--opset", "9"],
     ],
 )
 def test_wrong_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
