@@ -176,11 +176,11 @@ class _Lowering:
             # A PyFunc of the model's own: it stays, and is refused by name with all else that is not ONNX.
             return
         inputs, outputs = list(node.input), list(node.output)
-        shapes = [ctx.get_shape(output) for output in outputs]
         dtypes = [ctx.get_dtype(output) for output in outputs]
         ctx.remove_node(node.name)
         build = Build(ctx, record.name, self._constants)
         record.lower(build, self._arrays[token], inputs, outputs)
-        for output, shape, dtype in zip(outputs, shapes, dtypes, strict=True):
-            ctx.set_shape(output, shape)
+        for output, shape, dtype in zip(outputs, record.shapes, dtypes, strict=True):
+            # tf2onnx does not know them, and without them its optimizer spends eight nodes where one would do.
+            ctx.set_shape(output, [-1 if size is None else size for size in shape])
             ctx.set_dtype(output, dtype)

@@ -24,13 +24,15 @@ class Record:
 
     ``wanted`` is what the layer should be called: its own name, or that with a part behind it. ``label`` is what it
     is called in the file, ``name`` the name of this call: the label, or label/call_i where there are several calls.
-    ``distributed`` says that it stands inside TimeDistributed, so that the model's time is part of its batch.
+    ``shapes`` are those of its outputs. ``distributed`` says that it stands inside TimeDistributed, so that the model's
+    time is part of its batch.
     """
 
     layer: Any
     wanted: str
     label: str = field(default="", init=False)
     name: str = field(default="", init=False)
+    shapes: tuple[tuple[int | None, ...], ...] = field(default=(), init=False)
     distributed: bool = field(default=False, init=False)
     call: Call | None = field(default=None, init=False)
 
@@ -76,6 +78,7 @@ class Recorder:
         import tensorflow as tf
 
         outputs = tf.numpy_function(_never_called, list(inputs), list(dtypes or [tf.float32] * len(shapes)))
+        record.shapes = tuple(tuple(shape) for shape in shapes)
         record.distributed = self._depth > 0
         record.call = self.calls.present
         self.records[outputs[0].op.get_attr("token")] = record

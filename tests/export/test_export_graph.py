@@ -97,6 +97,17 @@ def test_dense_on_sequences_is_one_product_and_one_sum(layers: Any, sequential: 
     assert result.nodes == {"Add": 2, "GRU": 1, "MatMul": 2, "Relu": 1, "Squeeze": 1, "Transpose": 2}
 
 
+def test_residual_connections_between_normalized_layers_are_one_sum_each(
+    layers: Any, keras: Any, tmp_path: Path
+) -> None:
+    given = keras.Input((None, 8), name="x")
+    x = given
+    for _ in range(3):
+        x = layers.LayerNormalization()(layers.Add()([x, layers.GRU(8, return_sequences=True)(x)]))
+    exported = to_onnx(keras.Model(given, x), tmp_path / "m.onnx")
+    assert exported.nodes == {"Add": 3, "GRU": 3, "LayerNormalization": 3, "Squeeze": 3, "Transpose": 6}
+
+
 def test_flatten_is_one_reshape(layers: Any, sequential: Any, tmp_path: Path) -> None:
     stack = [layers.LSTM(4, return_sequences=True), layers.Flatten(), layers.Dense(2)]
     result = to_onnx(sequential((5, 3), *stack), tmp_path / "m.onnx")
