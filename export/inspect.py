@@ -19,6 +19,7 @@ from edgeinfer.onnx_file import read_model
 from .errors import ExportError
 from .form import Converted
 from .goldens import keras_reference, long_enough
+from .layers import Recurrent
 from .plan import Plan, Wanted, planned, read
 from .quiet import without_noise
 from .signature import give, stateless
@@ -240,6 +241,8 @@ def _became(layer: Any, nodes: list[Any], converted: Converted) -> str:
     if recurrent:
         names = ", ".join(f"{node.op_type} {node.name}" for node in recurrent)
         rest = Counter(node.op_type for node in nodes if node.op_type not in (*_RECURRENT, *_AROUND))
+        if _is_masked(layer, converted):
+            return f"{names}, with {sum(rest.values())} nodes for its mask"
         return names + ("" if not rest else f", with {_counted(rest)}")
     if nodes:
         return _counted(Counter(node.op_type for node in nodes))
@@ -248,6 +251,14 @@ def _became(layer: Any, nodes: list[Any], converted: Converted) -> str:
     if type(layer).__name__ in _NOTHING:
         return "nothing at inference"
     return "folded into constants" if getattr(layer, "weights", None) else "nothing: it changes no value"
+
+
+def _is_masked(layer: Any, converted: Converted) -> bool:
+    """Whether a call of a recurrent layer has a mask."""
+    return any(
+        isinstance(record, Recurrent) and record.masked and record.call is not None and record.call.layer is layer
+        for record in converted.recorder.records.values()
+    )
 
 
 def _would_become(layer: Any) -> str:

@@ -119,6 +119,15 @@ def test_each_layer_has_what_it_becomes_its_size_and_its_cost(keras: Any, layers
     assert (found.steps, found.macs) == (10, sum(row.macs or 0 for row in found.rows))
 
 
+def test_the_nodes_of_a_mask_are_counted_not_listed(keras: Any, layers: Any) -> None:
+    parts = [layers.Masking(name="keep"), layers.Bidirectional(layers.GRU(4, return_sequences=True), name="both")]
+    parts += [layers.LSTM(3, name="last")]
+    rows = {row.name: row for row in inspect_model(stack(None, 3)(keras, parts), Wanted()).rows}
+    for name, operator in (("both", "GRU both"), ("last", "LSTM last")):
+        around = sum("Transpose" not in node and "Squeeze" not in node for node in rows[name].nodes) - 1
+        assert rows[name].becomes == f"{operator}, with {around} nodes for its mask"
+
+
 def test_layers_inside_models_and_other_layers_are_indented(keras: Any, layers: Any) -> None:
     inner = stack(None, 2)(keras, [layers.Dense(5, activation="relu", name="lift"), layers.GRU(3, name="memory")])
     a, b = keras.Input((None, 2), name="a"), keras.Input((None, 2), name="b")
