@@ -7,14 +7,15 @@ CRC-32 u32 of all that came before.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import stat
 import struct
 import zlib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
@@ -24,6 +25,8 @@ MAGIC = b"EISN"
 VERSION = 1
 _HEAD = struct.Struct("<4sHH32sI")
 _CRC = struct.Struct("<I")
+# What a file system says that cannot sync a folder.
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)
 _DTYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")
 
 
@@ -94,32 +97,99 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Replace the file at ``path`` by ``data``: after a crash it holds the old bytes or the new, never a mix.
 
     A temporary file in the same folder is written, synced, renamed over ``path``, and the folder synced. A file that
-    is replaced keeps its permissions; a link is followed. Raises OSError, and then ``path`` is as it was.
+    is replaced keeps its permissions; a link is followed; what is no file, as /dev/stdout, is written to. Raises
+    OSError, and then ``path`` is as it was; or it is new, where only syncing the folder failed.
     """
-    target = os.path.realpath(path)
-    folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp")
+    write_together({path: data})
+
+
+def write_together(files: Mapping[str | os.PathLike[str], bytes]) -> None:
+    """As write_atomically, for files that belong together: nobody ever finds a new one beside an old one.
+
+    All are written and synced before the first is replaced. Then the others are taken away until their turn comes:
+    a crash in between leaves files too few, not two that do not fit.
+    """
+    written: list[tuple[str | os.PathLike[str], str, str]] = []
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                if os.path.exists(target):
-                    os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except BaseException:
+        for path, data in files.items():
+            if _is_special(path):
+                with _named(path), open(path, "wb") as special:
+                    special.write(data)
+                continue
+            target = os.path.realpath(path)
+            folder, name = os.path.split(target)
+            written.append((path, target, os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp")))
+            with _named(path):
+                if os.path.isdir(target):  # renaming would say so when it is too late
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+                _write_new(*written[-1][1:], data)
+        for path, target, _ in written[1:]:
+            with _named(path), suppress(FileNotFoundError):
+                os.unlink(target)
+        for path, target, temporary in written:
+            with _named(path):
+                os.replace(temporary, target)
+    except BaseException:
+        for _, _, temporary in written:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
-            raise
+        raise
+    for path, target, _ in written:
+        with _named(path):
+            _sync_folder(os.path.dirname(target))
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Delete what write_atomically left beside ``path`` when it was killed. For whoever alone writes there."""
+    folder, name = os.path.split(os.path.realpath(path))
+    with suppress(OSError):  # a tidy folder is not worth a failure
+        for found in os.listdir(folder):
+            if found.startswith(f".{name}.") and found.endswith(".tmp") and len(found) == len(f".{name}.01234567.tmp"):
+                os.unlink(os.path.join(folder, found))
+
+
+@contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Gives an OSError the path that the caller knows: he knows nothing of the temporary file, and a full disk names
+    no file at all."""
+    try:
+        yield
     except OSError as error:
-        # The caller knows nothing of the temporary file; and a full disk names no file at all.
         error.filename, error.filename2 = os.fspath(path), None
         raise
-    if os.name == "posix":
+
+
+def _is_special(path: str | os.PathLike[str]) -> bool:
+    """A device or a pipe: renaming a file over it would take it away from everybody."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # said when it is written
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _write_new(target: str, temporary: str, data: bytes) -> None:
+    """``temporary``, on the disk, with the permissions of ``target``."""
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    with os.fdopen(handle, "wb") as file:
+        if os.path.exists(target):
+            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: str) -> None:
+    if os.name != "posix":
+        return
+    try:
         directory = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+    except PermissionError:  # one may write in a folder that one may not read
+        return
+    try:
+        os.fsync(directory)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+    finally:
+        os.close(directory)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeinfer.snapshot import write_atomically
+from edgeinfer.snapshot import write_together
 from edgeinfer.spec import Encoder, Spec
 
 from .api import DEFAULT_ATOL, Exported, exported
@@ -131,8 +131,7 @@ def _halves(
         }
         verify_ids(text, [items[id(tensor)] for tensor in model.inputs], np.random.default_rng(_SEED))
         differences = _step_by_step(model, halves, files, encoder, decoder, limit)
-    for target, built in zip(targets, (built_encoder, built_decoder), strict=True):
-        write_atomically(target, built.data)
+    write_together({targets[0]: built_encoder.data, targets[1]: built_decoder.data})
     return Seq2Seq(
         exported(targets[0], encoder, built_encoder), exported(targets[1], decoder, built_decoder), differences
     )

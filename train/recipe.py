@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from edgeinfer.snapshot import write_atomically
+from edgeinfer.snapshot import write_together
 
 from .errors import DataError
 
@@ -74,7 +74,7 @@ def load_keras() -> None:
 
 
 def save(name: str, trained: Trained, options: Options, out: Path) -> tuple[Path, Path]:
-    """Write NAME.keras and NAME.json into ``out``; each is whole or not there. Returns both paths."""
+    """Write NAME.keras and NAME.json into ``out``: both, or what stood there stays. Returns both paths."""
     card = {
         "name": name,
         "recipe": name,
@@ -97,8 +97,7 @@ def save(name: str, trained: Trained, options: Options, out: Path) -> tuple[Path
         with tempfile.TemporaryDirectory() as folder:
             saved = Path(folder, model_path.name)
             trained.model.save(saved)
-            write_atomically(model_path, saved.read_bytes())
-        write_atomically(card_path, text.encode())
+            write_together({model_path: saved.read_bytes(), card_path: text.encode()})
     except OSError as error:
         raise DataError(f"{out}: cannot write the model: {error}") from None
     return model_path, card_path

@@ -6,7 +6,6 @@ import argparse
 import io
 import zipfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from ..errors import InputError, PipelineError
 from ..model import Model
 from ..pipeline import Classifier, Forecaster, Generator, Pipeline, pipeline
+from ..snapshot import write_atomically
 from .answers import (
     Asked,
     backend_of,
@@ -58,7 +58,8 @@ A step that has no answer yet gives "waiting". Blank lines are skipped. With
 --state FILE carries the state over to the next run. It is saved at the end of
 the input, when the reader of the answers leaves, before a bad row ends the run,
 on SIGTERM (exit status 0) and on SIGINT (130). A file that is damaged or
-another model's is refused and left as it was.
+another model's is refused and left as it was, and so is one that another
+process keeps its state in.
 """
 
 
@@ -275,11 +276,7 @@ def _run_npz(model: Model, source: str, target: str, as_json: bool) -> int:
     names = [value.name for value in model.outputs]
     names += [state.output for state in model.states if state.in_file and state.output]
     outputs = dict(zip(names, model.run(names, feeds), strict=True))
-    try:
-        Path(target).write_bytes(_npz_bytes(outputs))
-    except OSError as error:
-        error.filename = target  # a full disk does not say where
-        raise
+    write_atomically(target, _npz_bytes(outputs))
     shapes = {name: {"dtype": y.dtype.name, "shape": list(y.shape)} for name, y in outputs.items()}
     if as_json:
         say_json({**identity(model), "out": target, "outputs": shapes})

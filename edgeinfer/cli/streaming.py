@@ -14,8 +14,9 @@ import numpy as np
 from ..errors import EdgeInferError, InputError, PipelineError, StreamError
 from ..model import Model
 from ..pipeline import Classification, Classifier, Forecaster, Generator, Pipeline
-from ..snapshot import write_atomically
+from ..snapshot import remove_leftovers, write_atomically
 from ..stream import Stream
+from .lock import only_one
 from .output import discard_output, json_text, number, numbers
 from .pipes import Pipes, Stopped
 from .rows import SeriesRows, parse_step, parse_text
@@ -41,32 +42,39 @@ def serve(answer: Answer, state: State, path: str | None) -> int:
 
     With ``path`` the state is loaded from there where the file exists, and saved there at the end of the input,
     on SIGTERM (then 0 is returned), on SIGINT (130), when the reader goes away, and, as of the last good line,
-    before a bad one raises. Raises StreamError, the file untouched, where it is damaged or another model's.
+    before a bad one raises. Raises StreamError, the file untouched, where it is damaged, another model's, or another
+    process keeps its state there.
     """
+    if path is None:
+        with Pipes(()) as pipes:
+            return _ended(pipes, answer)
     # Not Path.resolve(), which raises RuntimeError for a link to itself.
-    target = None if path is None else Path(os.path.realpath(path))
-    if target is not None:
+    target = Path(os.path.realpath(path))
+    with Pipes((signal.SIGTERM, signal.SIGINT)) as pipes, only_one(target, path):
         try:
             state.restore(target.read_bytes())
         except FileNotFoundError:
             pass
         except StreamError as error:
             raise StreamError(f"{path}: {error}") from None
+        remove_leftovers(target)
         # Saved once before the first row: whoever cannot write the file learns it now, not after a day.
         write_atomically(target, state.snapshot())
-    watched = () if target is None else (signal.SIGTERM, signal.SIGINT)
-    status = 0
-    with Pipes(watched) as pipes:
         try:
-            _answer_all(pipes, answer)
-        except Stopped as stop:
-            status = 130 if stop.signum == signal.SIGINT else 0
-        except BrokenPipeError:
-            discard_output()
+            return _ended(pipes, answer)
         finally:
-            if target is not None:
-                write_atomically(target, state.snapshot())
-    return status
+            write_atomically(target, state.snapshot())
+
+
+def _ended(pipes: Pipes, answer: Answer) -> int:
+    """The exit status, once all is answered or nobody asks or reads any more."""
+    try:
+        _answer_all(pipes, answer)
+    except Stopped as stop:
+        return 130 if stop.signum == signal.SIGINT else 0
+    except BrokenPipeError:
+        discard_output()
+    return 0
 
 
 def _answer_all(pipes: Pipes, answer: Answer) -> None:

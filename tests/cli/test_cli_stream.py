@@ -365,6 +365,57 @@ def test_a_reader_that_leaves_is_no_error_and_the_state_is_saved(files: Path, st
     assert stream.count == 2
 
 
+def test_a_second_process_on_a_state_file_is_refused_and_the_first_goes_on(
+    files: Path, start: Start, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    (tmp_path / "link").symlink_to("state")
+    first = start("run", files / "sum.onnx", "--stream", "--state", state)
+    assert ask(first, "5") == "waiting"
+    for name in (state, tmp_path / "link"):
+        second = start("run", files / "sum.onnx", "--stream", "--state", name)
+        out, err = second.communicate("1\n2\n", PATIENCE)
+        assert (second.returncode, out) == (3, "")
+        assert err == (
+            f"edgeinfer: error: {name}: another process keeps its state in this file; "
+            "end it first, or give each a file of its own\n"
+        )
+    assert ask(first, "6") == "11.0"
+    first.send_signal(signal.SIGKILL)
+    first.wait(PATIENCE)
+    assert (tmp_path / ".state.lock").exists()
+    (tmp_path / ".state.0a1b2c3d.tmp").write_bytes(b"half of a")
+    (tmp_path / ".state.d.tmp").write_bytes(b"of somebody else")
+    third = start("run", files / "sum.onnx", "--stream", "--state", state)
+    assert third.communicate("5\n6\n", PATIENCE) == ("waiting\n11.0\n", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".state.d.tmp", "link", "state"]
+
+
+def test_a_state_file_is_held_by_one_of_many_that_start_at_once(files: Path, start: Start, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    processes = [start("run", files / "sum.onnx", "--stream", "--state", state) for _ in range(4)]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("5\n")
+        process.stdin.flush()
+    answers = [process.stdout.readline() for process in processes if process.stdout is not None]
+    assert sorted(answers) == ["", "", "", "waiting\n"]
+    for process in processes:
+        process.communicate(timeout=PATIENCE)
+    assert sorted(process.returncode for process in processes) == [0, 3, 3, 3]
+
+
+def test_a_signal_at_the_start_is_answered_as_one_later(files: Path, start: Start, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    process = start("run", files / "sum.onnx", "--stream", "--state", state)
+    while not (tmp_path / ".state.lock").exists():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE) == 0
+    forecaster(files, "sum.onnx").stream().restore(state.read_bytes())
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
 def test_a_killed_process_leaves_a_whole_state_file(files: Path, start: Start, tmp_path: Path) -> None:
     state = tmp_path / "state"
     process = start("run", files / "sum.onnx", "--stream", "--state", state)
