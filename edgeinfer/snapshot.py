@@ -131,7 +131,7 @@ def write_together(files: Mapping[str | os.PathLike[str], bytes]) -> None:
                 os.replace(temporary, target)
     except BaseException:
         for _, _, temporary in written:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # it was not made; or nothing can be changed on this disk any more
                 os.unlink(temporary)
         raise
     for path, target, _ in written:

@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from ..errors import StreamError
@@ -31,8 +32,9 @@ def only_one(target: Path, path: str) -> Iterator[None]:
     try:
         yield
     finally:
-        beside.unlink(missing_ok=True)
-        os.close(handle)
+        for let_go in (beside.unlink, partial(os.close, handle)):
+            with suppress(OSError):  # the state is saved; a lock file that stays holds nobody up
+                let_go()
 
 
 def _locked(beside: Path) -> int:

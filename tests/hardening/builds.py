@@ -16,6 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILDS = ROOT / "build" / "hardening"
+# Where files are written as to a disk, but syncing takes no time.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 SANITIZERS = {
     "asan": "-fsanitize=address,undefined -fno-sanitize-recover=undefined",
     "tsan": "-fsanitize=thread",
