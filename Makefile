@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv
 DEV := .venv-dev
 BENCH := .venv-bench
-SOURCES := pyproject.toml setup.py $(shell find edgeinfer train export -name '*.py' -o -name '*.py[xi]' -o -name '*.px[di]' \
+SOURCES := pyproject.toml setup.py edgeinfer_command.py $(shell find edgeinfer train export -name '*.py' -o -name '*.py[xi]' -o -name '*.px[di]' \
 	-o -name '*.[ch]' -o -name '*.onnx' -o -name '*.csv' -o -name '*.txt')
 PYTEST := $(DEV)/bin/python -m pytest
 
@@ -29,6 +29,9 @@ help:
 	@echo 'make roofline  how fast a step could be on this machine, and how fast the C core is (ARGS="--isa avx2 8,64")'
 	@echo 'make support   export 648 Keras models, compare each with Keras, write docs/keras-support.md (20 minutes)'
 	@echo 'make bench     time edgeinfer beside other runtimes and write docs/benchmarks.md (about 15 minutes)'
+	@echo 'make soak      ten million steps of each kind of stream beside float64: memory, allocations, drift (some hours)'
+	@echo 'make kills     kill -9, a thousand times while a state is saved'
+	@echo 'make faults    every call that writes a file failing in every way (10 minutes)'
 	@echo 'make clean     remove what was built'
 
 demo: $(RUN)/.installed
@@ -118,6 +121,12 @@ regress regress-record:
 	set -e; for cc in gcc clang; do \
 	  $(MAKE) --no-print-directory build/$$cc/instructions CHECK_CC=$$cc CHECK_OUT=build/$$cc; \
 	  $(PYTHON) bench/instructions.py build/$$cc/instructions $(REGRESS_ARGS); done
+
+# Hardening: what shows docs/security.md. Each is a program of tests/hardening; ARGS=--help says what it takes.
+.PHONY: faults kills soak
+faults kills soak: $(DEV)/.installed
+	.ci/need gcc=gcc
+	$(DEV)/bin/python -m tests.hardening.$@ $(ARGS)
 
 roofline: build/cc/roofline
 	build/cc/roofline $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from cli_helpers import Command
 import edgeinfer
 from edgeinfer import cli
 from edgeinfer.cli import output
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_alone_it_prints_its_help_and_ends_with_2(command: Command) -> None:
@@ -107,6 +110,18 @@ def test_an_interrupt_ends_quietly_with_130(command: Command, monkeypatch: pytes
     monkeypatch.setattr("edgeinfer.cli.info.open_model", interrupted)
     result = command("info", files / "sum.onnx")
     assert (result.status, result.out, result.err) == (130, "", "")
+
+
+def test_an_interrupt_during_the_import_ends_quietly_with_130(tmp_path: Path) -> None:
+    """A module of numpy's name stands for the import, most of which is numpy's."""
+    (tmp_path / "numpy.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    script = "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    script += "from edgeinfer_command import main\nsys.exit(main())\n"
+    found = os.pathsep.join([str(tmp_path), str(ROOT)])
+    result = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": found}, capture_output=True, text=True
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
 
 
 def test_logs_go_to_stderr_at_the_level_asked_for(
