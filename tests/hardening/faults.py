@@ -45,6 +45,8 @@ FAULTS = {
 # What Python, or whoever writes, tries again.
 HARMLESS = ("interrupted", "short")
 WHERE = {"interrupted": ("open", "write", "fsync"), "short": ("write",)}
+# Of an error: the name that nobody knows, and one that is none.
+NOT_SAID = (".tmp", " -> ", "Traceback")
 LASTING = ("no space", "I/O error")
 
 Said = tuple[int, str]
@@ -244,7 +246,7 @@ class Campaign:
             self._found(f"{where}exit status 0, the files are {', '.join(states)}")
         if status not in (None, 0):
             names_it = any(output in said for output in self.scenario.outputs) or str(self._folder) in said
-            if fault in HARMLESS or status != 3 or not names_it or ".tmp" in said or "Traceback" in said:
+            if fault in HARMLESS or status != 3 or not names_it or any(word in said for word in NOT_SAID):
                 self._found(f"{where}exit status {status}: {said!r}")
         left = [name for name in sorted(os.listdir(self._folder)) if name not in (*self._kept, *self.scenario.outputs)]
         if left and fault != "killed" and not (lasting or call.startswith("unlink")):

@@ -50,7 +50,7 @@ TAKE_AWAY = "        for path, target, _ in written[1:]:\n"
         (REPLACE, "open(target, 'wb').write(open(temporary, 'rb').read())", "the files are torn"),
         (TAKE_AWAY, "        for path, target, _ in []:\n", "the files are new, old"),
         ("                os.unlink(temporary)\n", "                pass\n", "left behind: .one."),
-        ("error.filename, error.filename2 = os.fspath(path), None", "pass", "exit status 3: "),
+        ("        error.filename = os.fspath(path)\n", "", "exit status 3: "),
     ],
     ids=["not synced", "folder not synced", "written in place", "one by one", "leftovers", "unnamed"],
 )
