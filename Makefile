@@ -1,4 +1,5 @@
-# A day's commands. `make demo` needs Python 3.10 or later with venv, a C compiler and make; so does `make test`.
+# A day's commands. `make demo` needs Python 3.10 or later with venv, a C compiler and make; `make test` 3.10 to 3.13, for
+# which TensorFlow has wheels.
 
 PYTHON ?= python3
 RUN := .venv
@@ -7,6 +8,10 @@ BENCH := .venv-bench
 SOURCES := pyproject.toml setup.py edgeinfer_command.py $(shell find edgeinfer train export -name '*.py' -o -name '*.py[xi]' -o -name '*.px[di]' \
 	-o -name '*.[ch]' -o -name '*.onnx' -o -name '*.csv' -o -name '*.txt')
 PYTEST := $(DEV)/bin/python -m pytest
+# What is installed is what requirements/ pins, by its hash, and never a build of someone's sources. What is ours comes
+# from the clone, and asks no index.
+PINNED := --disable-pip-version-check install -q --require-hashes -r
+OURS := --disable-pip-version-check install -q --no-index --no-build-isolation
 
 # The core as setup.py builds it.
 CSRC := edgeinfer/kernels/csrc
@@ -14,7 +19,7 @@ CORE := $(wildcard $(CSRC)/*.[ch])
 CORE_FLAGS := -std=c11 -O2 -ffp-contract=off -fno-math-errno
 
 # What $(CC) makes stands in build/cc; `make test-c` and others build the same files with other compilers elsewhere.
-.PHONY: check-c help demo test test-all test-c test-arm regress regress-record lint format wheel models support bench roofline clean
+.PHONY: check-c help demo test test-all test-c test-arm regress regress-record lint format wheel lock models support bench roofline clean
 
 help:
 	@echo 'make demo      build the wheel, install it with numpy alone, run edgeinfer demo'
@@ -25,6 +30,8 @@ help:
 	@echo 'make regress   no step of the C core takes more instructions than recorded (valgrind)'
 	@echo 'make lint      ruff, mypy, import-linter, cython-lint'
 	@echo 'make format    ruff format'
+	@echo 'make wheel     build/wheel, from pinned build dependencies; the same sources give the same bytes'
+	@echo 'make lock      pin what pyproject.toml asks for in requirements/ (ARGS=--upgrade: the newest)'
 	@echo 'make models    train, export and check the bundled models again (about half an hour)'
 	@echo 'make roofline  how fast a step could be on this machine, and how fast the C core is (ARGS="--isa avx2 8,64")'
 	@echo 'make support   export 648 Keras models, compare each with Keras, write docs/keras-support.md (20 minutes)'
@@ -56,6 +63,22 @@ format: $(DEV)/.installed
 	$(DEV)/bin/ruff format .
 
 wheel: build/wheel/.built
+
+# For every Python from 3.10 on, and every platform. A version that stands there stays as long as pyproject.toml lets it.
+COMPILE := build/lock/bin/uv pip compile -q --universal --python-version 3.10 --generate-hashes --only-binary :all: \
+	--emit-build-options --custom-compile-command 'make lock' $(ARGS)
+
+lock: build/lock/.installed
+	$(COMPILE) pyproject.toml -o requirements/runtime.txt
+	$(COMPILE) --group build -o requirements/build.txt
+	$(COMPILE) --group build --extra dev pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --group build --extra bench pyproject.toml -o requirements/bench.txt
+	$(COMPILE) --group lock -o requirements/lock.txt
+
+build/lock/.installed: requirements/lock.txt
+	$(PYTHON) -m venv --clear build/lock
+	build/lock/bin/pip $(PINNED) $<
+	touch $@
 
 models: $(DEV)/.installed
 	set -e; for name in sum next_word sentiment demand; do \
@@ -141,24 +164,30 @@ bench: $(DEV)/.installed $(BENCH)/.installed build/cc/roofline
 clean:
 	rm -rf build dist *.egg-info $(RUN) $(DEV) $(BENCH) edgeinfer/kernels/*.so
 
-# setuptools copies what an older build left in build/lib into the wheel, so it starts from nothing.
-build/wheel/.built: $(SOURCES)
-	rm -rf build
-	$(PYTHON) -m venv build/venv
-	EDGEINFER_BUILD_EXT=require build/venv/bin/pip --disable-pip-version-check wheel -q --no-deps -w build/wheel .
+# setuptools copies what an older build left in build/lib into the wheel, so it starts from nothing. With the time of the
+# last commit in it instead of now, a second build has the same bytes.
+build/wheel/.built: $(SOURCES) requirements/build.txt
+	rm -rf build/lib* build/temp* build/bdist* build/cython build/wheel
+	$(PYTHON) -m venv --clear build/venv
+	build/venv/bin/pip $(PINNED) requirements/build.txt
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct || echo 315532800)} EDGEINFER_BUILD_EXT=require \
+	  build/venv/bin/pip --disable-pip-version-check wheel -q --no-deps --no-build-isolation -w build/wheel .
 	touch $@
 
-$(RUN)/.installed: build/wheel/.built
+$(RUN)/.installed: build/wheel/.built requirements/runtime.txt
 	$(PYTHON) -m venv --clear $(RUN)
-	$(RUN)/bin/pip --disable-pip-version-check install -q build/wheel/*.whl
+	$(RUN)/bin/pip $(PINNED) requirements/runtime.txt
+	$(RUN)/bin/pip $(OURS) build/wheel/*.whl
 	touch $@
 
-$(DEV)/.installed: pyproject.toml setup.py $(wildcard edgeinfer/kernels/*.p* edgeinfer/kernels/csrc/*)
-	test -x $(DEV)/bin/python || $(PYTHON) -m venv $(DEV)
-	EDGEINFER_BUILD_EXT=require $(DEV)/bin/pip --disable-pip-version-check install -q -e '.[dev]'
+$(DEV)/.pinned $(BENCH)/.pinned: .venv-%/.pinned: requirements/%.txt
+	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip $(PINNED) $<
 	touch $@
 
-$(BENCH)/.installed: pyproject.toml setup.py $(wildcard edgeinfer/kernels/*.p* edgeinfer/kernels/csrc/*)
-	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
-	EDGEINFER_BUILD_EXT=require $(BENCH)/bin/pip --disable-pip-version-check install -q -e '.[bench]'
+# pip finds here that requirements/ lacks what pyproject.toml asks for.
+$(DEV)/.installed $(BENCH)/.installed: .venv-%/.installed: .venv-%/.pinned pyproject.toml setup.py \
+	$(wildcard edgeinfer/kernels/*.p* edgeinfer/kernels/csrc/*)
+	EDGEINFER_BUILD_EXT=require .venv-$*/bin/pip $(OURS) -e '.[$*]' || { \
+	  echo 'where a distribution is missing that pyproject.toml names: make lock' >&2; exit 1; }
 	touch $@
