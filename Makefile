@@ -19,7 +19,8 @@ CORE := $(wildcard $(CSRC)/*.[ch])
 CORE_FLAGS := -std=c11 -O2 -ffp-contract=off -fno-math-errno
 
 # What $(CC) makes stands in build/cc; `make test-c` and others build the same files with other compilers elsewhere.
-.PHONY: check-c help demo test test-all test-c test-arm regress regress-record lint format wheel lock models support bench roofline clean
+.PHONY: check-c help demo test test-all test-c test-arm regress regress-record lint format wheel check-wheel sbom \
+	audit lock models support bench roofline clean
 
 help:
 	@echo 'make demo      build the wheel, install it with numpy alone, run edgeinfer demo'
@@ -31,6 +32,9 @@ help:
 	@echo 'make lint      ruff, mypy, import-linter, cython-lint'
 	@echo 'make format    ruff format'
 	@echo 'make wheel     build/wheel, from pinned build dependencies; the same sources give the same bytes'
+	@echo 'make check-wheel  check-wheel-contents: all of the sources are in the wheel, and nothing else'
+	@echo 'make sbom      beside the wheel, what it needs and was built with (CycloneDX)'
+	@echo 'make audit     pip-audit: known vulnerabilities of all that requirements/ pins (ARGS="-s osv" asks OSV)'
 	@echo 'make lock      pin what pyproject.toml asks for in requirements/ (ARGS=--upgrade: the newest)'
 	@echo 'make models    train, export and check the bundled models again (about half an hour)'
 	@echo 'make roofline  how fast a step could be on this machine, and how fast the C core is (ARGS="--isa avx2 8,64")'
@@ -63,6 +67,15 @@ format: $(DEV)/.installed
 	$(DEV)/bin/ruff format .
 
 wheel: build/wheel/.built
+
+check-wheel: build/wheel/.built $(DEV)/.installed
+	.ci/check-wheel $(DEV)/bin build/wheel/*.whl
+
+sbom: $(RUN)/.installed $(DEV)/.installed
+	$(DEV)/bin/python .ci/sbom.py build/wheel/*.whl $(RUN)/bin/python build/venv/bin/python
+
+audit: $(DEV)/.installed
+	$(DEV)/bin/python .ci/audit.py requirements/*.txt $(if $(ARGS),-- $(ARGS))
 
 # For every Python from 3.10 on, and every platform. A version that stands there stays as long as pyproject.toml lets it.
 COMPILE := build/lock/bin/uv pip compile -q --universal --python-version 3.10 --generate-hashes --only-binary :all: \

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import venv
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ CODE_LIMIT_BYTES = 1_000_000  # in the wheel, which is compressed
 UNPACKED_LIMIT_BYTES = 2_000_000  # 1.9 MB when this was written: half of it the C core, a fifth export and training
 MODELS_LIMIT_BYTES = 3_000_000
 NO_COMPILER = {"CC": "false", "CXX": "false"}
+SOME_TIME = {"SOURCE_DATE_EPOCH": "1700000000"}
 
 
 def run(*command: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -37,21 +41,29 @@ def build_wheel(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def installed(folder: Path) -> Path:
-    """A new venv's bin folder with the wheel and what the wheel asks for."""
+    """A new venv's bin folder with the wheel and numpy; pip finds nothing else that the wheel might ask for."""
     venv.create(folder / "venv", with_pip=True)
     binaries = folder / "venv" / "bin"
     (wheel,) = (folder / "dist").glob("*.whl")
-    result = run(binaries / "pip", "--disable-pip-version-check", "install", "-q", wheel)
-    assert result.returncode == 0, result.stderr
+    pinned = ("--require-hashes", "-r", ROOT / "requirements" / "runtime.txt")
+    for what in (pinned, ("--no-index", wheel)):
+        result = run(binaries / "pip", "--disable-pip-version-check", "install", "-q", *what)
+        assert result.returncode == 0, result.stderr
     return binaries
 
 
 @pytest.fixture(scope="module")
 def with_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("with_core")
-    result = build_wheel(folder, EDGEINFER_BUILD_EXT="require")
+    result = build_wheel(folder, EDGEINFER_BUILD_EXT="require", **SOME_TIME)
     assert result.returncode == 0, result.stderr
     return installed(folder)
+
+
+@pytest.fixture(scope="module")
+def wheel(with_core: Path) -> Path:
+    (found,) = (with_core.parents[1] / "dist").glob("*.whl")
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +83,11 @@ def test_the_wheel_brings_numpy_and_nothing_else(with_core: Path) -> None:
     result = run(with_core / "pip", "--disable-pip-version-check", "list", "--format=json")
     names = {package["name"] for package in json.loads(result.stdout)}
     assert names - {"pip", "setuptools"} == {"edgeinfer", "numpy"}
+    shown = run(with_core / "pip", "--disable-pip-version-check", "show", "edgeinfer").stdout
+    assert "\nRequires: numpy\n" in shown
 
 
-def test_the_wheel_stays_small(with_core: Path) -> None:
-    (wheel,) = (with_core.parents[1] / "dist").glob("*.whl")
+def test_the_wheel_stays_small(wheel: Path) -> None:
     files = zipfile.ZipFile(wheel).infolist()
     sizes = {info.filename: info.file_size for info in files}
     models = sum(size for name, size in sizes.items() if name.endswith(".onnx"))
@@ -84,6 +97,64 @@ def test_the_wheel_stays_small(with_core: Path) -> None:
     assert any(name.startswith("edgeinfer/kernels/native.") and name.endswith(".so") for name in sizes)
     assert "edgeinfer/py.typed" in sizes
     assert "edgeinfer/kernels/native.pyi" in sizes
+
+
+def changed(wheel: Path, folder: Path, gone: str, more: str) -> Path:
+    """The wheel without one file and with another."""
+    path = folder / wheel.name
+    with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(path, "w") as target:
+        for info in source.infolist():
+            data = source.read(info)
+            if info.filename.endswith("/RECORD"):
+                lines = [line for line in data.decode().splitlines(keepends=True) if not line.startswith(f"{gone},")]
+                data = "".join([*lines, f"{more},,\n"]).encode()
+            if info.filename != gone:
+                target.writestr(info, data)
+        target.writestr(more, "# stale\n")
+    return path
+
+
+def test_the_wheel_has_every_source_and_nothing_besides(wheel: Path, tmp_path: Path) -> None:
+    pytest.importorskip("check_wheel_contents", reason="check-wheel-contents is not installed")
+    command = (ROOT / ".ci" / "check-wheel", sysconfig.get_path("scripts"))
+    result = run(*command, wheel)
+    assert result.returncode == 0, result.stdout + result.stderr
+    result = run(*command, changed(wheel, tmp_path, "edgeinfer_export/layers/dense.py", "edgeinfer/stale.py"))
+    assert result.returncode != 0
+    said = result.stdout.partition("W101: ")[2]
+    assert said.splitlines()[:2] == [
+        "Wheel library is missing files in package tree:",
+        "  edgeinfer_export/layers/dense.py",
+    ]
+    said = result.stdout.partition("W102: ")[2]
+    assert said.splitlines()[:2] == ["Wheel library contains files not in package tree:", "  edgeinfer/stale.py"]
+
+
+def test_the_sbom_beside_a_wheel_lists_what_it_needs_and_was_built_with(with_core: Path, wheel: Path) -> None:
+    pytest.importorskip("cyclonedx_py", reason="cyclonedx-bom is not installed")
+    result = run(sys.executable, ROOT / ".ci" / "sbom.py", wheel, with_core / "python", sys.executable)
+    assert result.returncode == 0, result.stderr
+    path = Path(result.stdout.strip())
+    assert path.parent == wheel.parent
+    bom = json.loads(path.read_text("utf-8"))
+    root = bom["metadata"]["component"]
+    assert (root["name"], root["licenses"][0]["license"]["id"]) == ("edgeinfer", "Apache-2.0")
+    assert root["hashes"] == [{"alg": "SHA-256", "content": hashlib.sha256(wheel.read_bytes()).hexdigest()}]
+    listed = {one["name"].lower(): (one.get("scope"), one["purl"]) for one in bom["components"]}
+    for name, scope in (("numpy", None), ("cython", "excluded"), ("setuptools", "excluded")):
+        assert listed.pop(name) == (scope, f"pkg:pypi/{name}@{metadata.version(name)}")
+    assert listed == {}
+    (needed,) = (one["dependsOn"] for one in bom["dependencies"] if one["ref"] == root["bom-ref"])
+    assert needed == [f"numpy=={metadata.version('numpy')}"]
+    assert str(ROOT) not in path.read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_two_builds_of_the_same_sources_have_the_same_bytes(wheel: Path, tmp_path: Path) -> None:
+    result = build_wheel(tmp_path / "elsewhere", EDGEINFER_BUILD_EXT="require", **SOME_TIME)
+    assert result.returncode == 0, result.stderr
+    (again,) = (tmp_path / "elsewhere" / "dist").glob("*.whl")
+    assert again.read_bytes() == wheel.read_bytes()
 
 
 @pytest.mark.parametrize(
