@@ -1,14 +1,15 @@
 """One caller at a time, and the step: what a Stream is made of where every nanosecond counts.
 
-This is the plain form. Where the C core is there, kernels/native has the same class compiled, and Stream derives from
-that one (backends.OneCaller is the one of the two that this installation uses).
+This is the plain form. Where the C core is there, kernels/native has the same classes compiled, and Stream derives from
+that one (backends.OneCaller and backends.Turns are those of the two that this installation uses).
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, NoReturn, Protocol
 
 import numpy as np
 
@@ -21,20 +22,54 @@ class Engine(Protocol):
     def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray | None: ...
 
 
-class OneCaller:
-    """Lets one caller in at a time, and none once closed. ``_busy_text`` and ``_closed_text`` are what others get."""
+class Turns:
+    """``with turns():`` lets one caller in at a time; another one gets StreamError.
 
-    __slots__ = ("_closed", "_engine", "_finish", "_lock", "_scalar")
+    The lock is taken and given back by the ``with`` itself. Between a call of ``acquire`` and a ``try`` after it, a
+    signal's handler may raise, and the lock would never be free again. Two threads that come at the same moment may
+    both find it free: one of them then waits for the other.
+    """
+
+    __slots__ = ("_busy_text", "_lock")
+
+    def __init__(self, busy_text: str) -> None:
+        self._busy_text = busy_text
+        self._lock = threading.Lock()
+
+    def __call__(self) -> AbstractContextManager[object]:
+        if self._lock.locked():
+            raise StreamError(self._busy_text)
+        return self._lock
+
+
+class Closed:
+    """Stands where something was that is closed: whatever is asked of it is a StreamError."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise StreamError(self._text)
+
+
+class OneCaller:
+    """Lets one caller in at a time. ``_busy_text`` is what others get."""
+
+    __slots__ = ("_engine", "_finish", "_scalar", "_turn")
     _busy_text: ClassVar[str]
-    _closed_text: ClassVar[str]
 
     def __init__(self, engine: Engine, scalar: bool, finish: Callable[[np.ndarray], Any] | None) -> None:
         """scalar: an answer has one element, and comes as a float. finish: makes a step's record what is returned."""
-        self._engine: Engine | None = engine
+        self._turn = Turns(self._busy_text)
         self._scalar = scalar
         self._finish = finish
-        self._closed = False
-        self._lock = threading.Lock()
+        self._use(engine)
+
+    def _use(self, engine: Engine) -> None:
+        """Step with this engine from now on."""
+        self._engine = engine
 
     def step(self, x: Any, out: np.ndarray | None = None) -> Any:
         """One time step.
@@ -44,29 +79,10 @@ class OneCaller:
         element, a dict by name where there are several, None while a window that waits to be full is not.
         Raises InputError for an input that does not fit (the state is as it was), StreamError when closed or busy.
         """
-        self._begin()
-        try:
-            assert self._engine is not None
+        with self._turn():
             y = self._engine.step(x, out)
-        finally:
-            self._end()
         if out is not None or y is None:
             return y
         if self._scalar:
             return y.item()
         return y if self._finish is None else self._finish(y)
-
-    def _begin(self) -> None:
-        """Let the caller in, or raise StreamError."""
-        if not self._lock.acquire(blocking=False):
-            raise StreamError(self._busy_text)
-        if self._closed:
-            self._lock.release()
-            raise StreamError(self._closed_text)
-
-    def _end(self, closed: bool = False) -> None:
-        """Let the caller out; with ``closed``, nobody comes in again."""
-        self._closed = closed
-        if closed:
-            self._engine = None
-        self._lock.release()

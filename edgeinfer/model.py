@@ -7,7 +7,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -148,7 +148,7 @@ class Model:
         self._converters = {i.name: Converter(i, i.shape, reject_nonfinite) for i in self._backend.inputs}
         self._quick: dict[tuple[int, ...], Callable[[Any], Any] | None] = {}
         self._sessions: OrderedDict[tuple[tuple[int, ...], ...], Session] = OrderedDict()
-        self._lock = threading.Lock()
+        self._locks: dict[int, threading.RLock] = {}
 
     @property
     def backend(self) -> str:
@@ -202,11 +202,12 @@ class Model:
         constants = {name: array for name, array in arrays.items() if name not in start}
         twin = copy.copy(self)
         twin._start = {**self._start, **start}
-        twin._quick, twin._sessions, twin._lock = {}, OrderedDict(), threading.Lock()
+        twin._quick, twin._sessions = {}, OrderedDict()
         if not constants:
             return twin
         if self._prepared is None:
             raise ModelLoadError("backend onnxruntime: an input cannot become a constant; load the model on native")
+        twin._locks = {}
         twin._prepared = give(self._prepared, constants)
         twin._backend = self._backend.given(twin._prepared)
         twin.inputs = tuple(info for info in self.inputs if info.name not in constants)
@@ -288,7 +289,9 @@ class Model:
         info, axis = self._windowed()
         features = tuple(d for i, d in enumerate(info.shape) if i not in (0, 1, axis))
         items = Converter(info, features, self._reject).checked(xs, many=True)
-        return self._backend.parts(self._arrays({info.name: items[None] if axis else items[:, None]}))
+        feeds = self._arrays({info.name: items[None] if axis else items[:, None]})
+        with self._lock():
+            return self._backend.parts(feeds)
 
     def pool(self, capacity: int, mode: Literal["stream"] | None = None) -> Pool:
         """Room for ``capacity`` streams of this model, each with its own state, stepped together in one call.
@@ -307,11 +310,11 @@ class Model:
             )
         convert, layout, outputs, record = self._step_parts()
 
-        def make(refuse: Callable[[np.ndarray, int], None]) -> PoolEngine:
-            engine = self._backend.slots(convert, layout, record, capacity, refuse)
+        def make(used: np.ndarray, refuse: Callable[[np.ndarray, int], NoReturn]) -> PoolEngine:
+            engine = self._backend.slots(convert, layout, record, used, refuse)
             if engine is not None:
                 return engine
-            return PlainPool(lambda: self._backend.stepper(convert, layout, record), convert, record, refuse)
+            return PlainPool(self._backend.stepper(convert, layout, record), convert, record, used, refuse)
 
         return Pool(make, layout, outputs, self._stream_sha256, capacity)
 
@@ -319,7 +322,7 @@ class Model:
         """What `edgeinfer info` shows, ready for JSON."""
         prepared = self._prepared
         step = prepared.step if prepared else None
-        with self._lock:
+        with self._lock():
             placement = self._placement()
         nodes = prepared.graph.nodes if prepared else ()
         spec = self.spec
@@ -492,7 +495,7 @@ class Model:
     def _session(self, arrays: Mapping[str, np.ndarray]) -> Session:
         """The session for these arrays' shapes, bound now or kept from before."""
         key = tuple(arrays[info.name].shape for info in self._backend.inputs)
-        with self._lock:
+        with self._lock():
             session = self._sessions.get(key)
             if session is None:
                 session = self._bind({name: array.shape for name, array in arrays.items()})
@@ -502,6 +505,14 @@ class Model:
             else:
                 self._sessions.move_to_end(key)
         return session
+
+    def _lock(self) -> threading.RLock:
+        """Held while plans are made, which share a backend's weights.
+
+        A forked child has one of its own: no thread of its parent is there to give that of the parent back. The same
+        thread may come again, by a signal's handler or the garbage collector.
+        """
+        return self._locks.setdefault(os.getpid(), threading.RLock())
 
     def _remember(self, shape: tuple[int, ...], session: Session) -> None:
         """The session's quick way, for the next array of this shape."""

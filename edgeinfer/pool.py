@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from .backends import StepEngine
+from .backends import StepEngine, Turns
 from .backends.base import Converter, PoolEngine, StateLayout, check_out, record_shape
+from .caller import Closed
 from .errors import InputError, StreamError
 from .stream import Outputs, by_name
 
@@ -24,23 +24,24 @@ class Pool:
 
     def __init__(
         self,
-        make: Callable[[Callable[[np.ndarray, int], None]], PoolEngine],
+        make: Callable[[np.ndarray, Callable[[np.ndarray, int], NoReturn]], PoolEngine],
         layout: StateLayout,
         outputs: Outputs,
         model_sha256: str,
         capacity: int,
     ) -> None:
-        self._used: set[int] = set()
+        # Which slots are in use. Nobody else keeps that: one store takes a slot or frees it, whatever interrupts.
+        self._used = np.zeros(capacity, np.uint8)
         # not a method of self: a pool that is let go of is gone at once, not when the collector comes by
-        self._engine = make(partial(_refuse, capacity, self._used))
+        self._engine = make(self._used, partial(_refuse, self._used))
         self._layout = layout
         self._outputs = outputs
         self._sha256 = model_sha256
         self._capacity = capacity
-        # the highest first, so that the lowest is taken from the end
+        # The highest first, so that the lowest is taken from the end. After an interruption one of them may be in use.
         self._free = list(range(capacity - 1, -1, -1))
         self._closed = False
-        self._lock = threading.Lock()
+        self._turns = Turns(_BUSY)
 
     @property
     def capacity(self) -> int:
@@ -50,36 +51,37 @@ class Pool:
     @property
     def slots(self) -> tuple[int, ...]:
         """The slots in use, in ascending order."""
-        return tuple(sorted(self._used))
+        return tuple(np.flatnonzero(self._used).tolist())
 
     def __len__(self) -> int:
         """How many slots are in use."""
-        return len(self._used)
+        return int(np.count_nonzero(self._used))
 
     def add(self) -> int:
         """Take a slot into use, in the state that a new stream has. Raises StreamError where none is free."""
-        with self._busy():
+        with self._turn():
+            while self._free and self._used[self._free[-1]]:
+                self._free.pop()
             if not self._free:
                 raise StreamError(
                     f"the pool is full: all {self._capacity} slots are in use; pool.remove(slot) frees one"
                 )
-            slot = self._free.pop()
-            self._used.add(slot)
-            self._engine.use(slot, True)
+            slot = self._free[-1]
             self._engine.set_state(slot, self._layout.initial())
+            self._used[slot] = True
+            self._free.pop()
             return slot
 
     def remove(self, slot: int) -> None:
         """Take a slot out of use; add() may give its number again. Raises StreamError for one that is not in use."""
-        with self._busy():
+        with self._turn():
             slot = self._one(slot)
-            self._engine.use(slot, False)
-            self._used.remove(slot)
             self._free.append(slot)
+            self._used[slot] = False
 
     def reset(self, slot: int) -> None:
         """Bring a slot back to the state that a new stream has."""
-        with self._busy():
+        with self._turn():
             self._engine.set_state(self._one(slot), self._layout.initial())
 
     def step(self, slots: Sequence[int] | np.ndarray, x: Any, out: np.ndarray | None = None) -> Any:
@@ -91,7 +93,7 @@ class Pool:
         All or nothing: raises InputError for an input or slots that do not fit, StreamError when closed or busy, and
         then every state is as it was.
         """
-        with self._busy():
+        with self._turn():
             which = self._numbers(slots)
             if out is not None:
                 self._check_out(out, len(which), x)
@@ -102,7 +104,7 @@ class Pool:
         """A slot's state as bytes, for restore() here, or of any stream of the same model."""
         from .snapshot import encode
 
-        with self._busy():
+        with self._turn():
             views = self._layout.views(self._engine.get_state(self._one(slot)))
             return encode("stream", self._sha256, views)
 
@@ -110,16 +112,16 @@ class Pool:
         """Take over a snapshot of a slot or of a stream. Raises StreamError for one of another model, or damaged."""
         from .snapshot import decode
 
-        with self._busy():
+        with self._turn():
             slot = self._one(slot)
             self._engine.set_state(slot, self._layout.pack(decode(data, "stream", self._sha256)))
 
     def close(self) -> None:
         """Let all states go; every later call raises StreamError. Closing twice is fine."""
-        if not self._closed:
-            with self._busy():
-                self._closed = True
-                del self._engine
+        closed: Any = Closed(_CLOSED)
+        with self._turns():
+            self._closed = True
+            self._engine = closed
 
     def __enter__(self) -> Pool:
         return self
@@ -128,7 +130,7 @@ class Pool:
         self.close()
 
     def _numbers(self, slots: Any) -> np.ndarray:
-        """The slots as int64 [n]."""
+        """The slots as int64 [n], a copy: what is checked now must be what is stepped, whoever else has the array."""
         try:
             found = np.asarray(slots)
         except ValueError:
@@ -139,35 +141,29 @@ class Pool:
             raise InputError(
                 f"slots: expected integers [n], got {found.dtype.name} {list(found.shape)}", name="slots", got=slots
             )
-        return np.ascontiguousarray(found, np.int64)
+        return np.array(found, np.int64)
 
     def _one(self, slot: Any) -> int:
         """A slot in use. Raises StreamError for any other."""
-        if isinstance(slot, (int, np.integer)) and not isinstance(slot, bool) and slot in self._used:
+        if isinstance(slot, (int, np.integer)) and not isinstance(slot, bool) and slot in self.slots:
             return int(slot)
-        raise StreamError(f"slot {slot!r} is not in use; the pool has {self._capacity} slots, {len(self._used)} in use")
+        raise StreamError(f"slot {slot!r} is not in use; the pool has {self._capacity} slots, {len(self)} in use")
 
     def _check_out(self, out: Any, count: int, x: Any) -> None:
         check_out(out, (count, *record_shape([shape for _, shape in self._outputs])), x)
 
-    @contextmanager
-    def _busy(self) -> Iterator[None]:
-        if not self._lock.acquire(blocking=False):
-            raise StreamError(_BUSY)
-        try:
-            if self._closed:
-                raise StreamError(_CLOSED)
-            yield
-        finally:
-            self._lock.release()
+    def _turn(self) -> AbstractContextManager[object]:
+        if self._closed:
+            raise StreamError(_CLOSED)
+        return self._turns()
 
 
-def _refuse(capacity: int, used: Collection[int], slots: np.ndarray, position: int) -> None:
+def _refuse(used: np.ndarray, slots: np.ndarray, position: int) -> NoReturn:
     """Raise the InputError for the slot at a position, which cannot be stepped."""
     slot = int(slots[position])
-    if not 0 <= slot < capacity:
-        problem = f"expected numbers from 0 to {capacity - 1}, got {slot} at [{position}]"
-    elif slot not in used:
+    if not 0 <= slot < len(used):
+        problem = f"expected numbers from 0 to {len(used) - 1}, got {slot} at [{position}]"
+    elif not used[slot]:
         problem = f"slot {slot} at [{position}] is not in use; pool.add() gives one that is"
     else:
         problem = f"slot {slot} comes again at [{position}]; each may take one step at a time"
@@ -175,51 +171,43 @@ def _refuse(capacity: int, used: Collection[int], slots: np.ndarray, position: i
 
 
 class PlainPool:
-    """A pool on any backend: an engine for each slot in use, stepped one after the other."""
+    """A pool on any backend: one engine, which takes the slots' states one after the other."""
 
     def __init__(
         self,
-        make: Callable[[], StepEngine],
+        engine: StepEngine,
         convert: Converter,
         shape: tuple[int, ...],
-        refuse: Callable[[np.ndarray, int], None],
+        used: np.ndarray,
+        refuse: Callable[[np.ndarray, int], NoReturn],
     ) -> None:
-        self._make = make
+        self._engine = engine
         self._convert = convert
         self._shape = shape
+        self._used = used
         self._refuse = refuse
-        self._engines: dict[int, StepEngine] = {}
+        self._states: dict[int, np.ndarray] = {}
 
     def step(self, slots: np.ndarray, x: Any, out: np.ndarray | None = None) -> np.ndarray:
-        seen: set[int] = set()
-        for position, slot in enumerate(slots.tolist()):
-            if slot not in self._engines or slot in seen:
+        which = slots.tolist()
+        for position, slot in enumerate(which):
+            if not 0 <= slot < len(self._used) or not self._used[slot] or slot in which[:position]:
                 self._refuse(slots, position)
-            seen.add(slot)
-        xs = self._convert.rows(x, len(slots))
-        engines = [self._engines[slot] for slot in slots.tolist()]
-        before = [engine.get_state() for engine in engines]
-        ys = np.empty((len(slots), *self._shape), np.float32)
-        try:
-            for row, engine in enumerate(engines):
-                ys[row] = engine.run(xs[row : row + 1])[0]
-        except BaseException:
-            for engine, state in zip(engines, before, strict=True):
-                engine.set_state(state)
-            raise
+        xs = self._convert.rows(x, len(which))
+        ys = np.empty((len(which), *self._shape), np.float32)
+        after = {}
+        for row, slot in enumerate(which):
+            self._engine.set_state(self._states[slot])
+            ys[row] = self._engine.run(xs[row : row + 1])[0]
+            after[slot] = self._engine.get_state()
+        self._states.update(after)
         if out is None:
             return ys
         out[...] = ys
         return out
 
-    def use(self, slot: int, used: bool) -> None:
-        if used:
-            self._engines[slot] = self._make()
-        else:
-            del self._engines[slot]
-
     def get_state(self, slot: int) -> np.ndarray:
-        return self._engines[slot].get_state()
+        return self._states[slot]
 
     def set_state(self, slot: int, state: np.ndarray) -> None:
-        self._engines[slot].set_state(state)
+        self._states[slot] = state

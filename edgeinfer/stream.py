@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from .backends import OneCaller, StepEngine
 from .backends.base import Converter, StateLayout, WindowEngine, check_out
-from .caller import Engine
+from .caller import Closed, Engine
 from .errors import StreamError
 from .spec import Window
 
@@ -38,13 +37,16 @@ class Core(Protocol):
 
     def fork(self) -> Core: ...
 
+    def take_over(self, other: Any) -> None:
+        """The state of another core over the same model."""
+        ...
+
 
 class Stream(OneCaller):
     """Made by Model.stream(). For one thread at a time: a second one gets StreamError, never a torn state."""
 
     __slots__ = ("__weakref__", "_as_float", "_core", "_sha256")
     _busy_text = "the stream is busy in another thread; give each thread its own model.stream()"
-    _closed_text = "the stream is closed"
 
     def __init__(self, core: Core, model_sha256: str, scalar: bool) -> None:
         outputs = core.outputs
@@ -62,54 +64,51 @@ class Stream(OneCaller):
         Rows before a window that waits is full are NaN. With several outputs, a dict of such arrays.
         All or nothing: where an input does not fit (InputError), the state is as it was.
         """
-        with self._busy():
-            ys = self._core.run(xs)
-        return ys if len(self._core.outputs) == 1 else by_name(self._core.outputs, ys)
+        with self._turn():
+            ys, outputs = self._core.run(xs), self._core.outputs
+        return ys if len(outputs) == 1 else by_name(outputs, ys)
 
     def reset(self) -> None:
         """Back to the state that a new stream has."""
-        with self._busy():
+        with self._turn():
             self._core.reset()
 
     def snapshot(self) -> bytes:
         """The state as bytes, for restore() of any stream of the same model and mode."""
         from .snapshot import encode
 
-        with self._busy():
+        with self._turn():
             return encode(self._core.kind, self._sha256, self._core.save())
 
     def restore(self, data: bytes) -> None:
         """Take over a snapshot. Raises StreamError for another model's, another mode's or a damaged one."""
         from .snapshot import decode
 
-        with self._busy():
+        with self._turn():
             self._core.restore(decode(data, self._core.kind, self._sha256))
 
     def fork(self) -> Stream:
         """A second stream with a copy of this one's state."""
-        with self._busy():
+        with self._turn():
             return Stream(self._core.fork(), self._sha256, self._as_float)
+
+    def _take_over(self, other: Stream) -> None:
+        """The state of another stream of the same model and mode, which goes on with its own."""
+        with self._turn(), other._turn():
+            self._core.take_over(other._core)
 
     def close(self) -> None:
         """Let the state go; every later call raises StreamError. Closing twice is fine."""
-        if hasattr(self, "_core"):
-            self._begin()
-            del self._core
-            self._end(closed=True)
+        closed: Any = Closed("the stream is closed")
+        with self._turn():
+            self._core = closed
+            self._use(closed)
 
     def __enter__(self) -> Stream:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    @contextmanager
-    def _busy(self) -> Iterator[None]:
-        self._begin()
-        try:
-            yield
-        finally:
-            self._end()
 
 
 def by_name(outputs: Outputs, record: np.ndarray) -> dict[str, np.ndarray]:
@@ -147,8 +146,11 @@ class StepCore:
 
     def fork(self) -> StepCore:
         twin = StepCore(self._make, self._layout, self.outputs)
-        twin.engine.set_state(self.engine.get_state())
+        twin.take_over(self)
         return twin
+
+    def take_over(self, other: StepCore) -> None:
+        self.engine.set_state(other.engine.get_state())
 
 
 class WindowCore:
@@ -182,8 +184,11 @@ class WindowCore:
 
     def fork(self) -> WindowCore:
         twin = WindowCore(self._make, self._length, self.outputs)
-        twin.engine.set_items(self.engine.items())
+        twin.take_over(self)
         return twin
+
+    def take_over(self, other: WindowCore) -> None:
+        self.engine.set_items(other.engine.items())
 
 
 class PlainWindow:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .base import Backend, Session, StepEngine
-from .choose import BACKENDS, OneCaller, available, choose
+from .choose import BACKENDS, OneCaller, Turns, available, choose
 
-__all__ = ["BACKENDS", "Backend", "OneCaller", "Session", "StepEngine", "available", "choose"]
+__all__ = ["BACKENDS", "Backend", "OneCaller", "Session", "StepEngine", "Turns", "available", "choose"]

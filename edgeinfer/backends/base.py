@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -18,11 +18,7 @@ class PoolEngine(Protocol):
     """The states of many streams, by slot. A step is all or nothing."""
 
     def step(self, slots: np.ndarray, x: Any, out: np.ndarray | None = None) -> np.ndarray:
-        """slots: int64 [n]; x: [n, …], one item for each. Raises what ``refuse`` raises for a slot."""
-        ...
-
-    def use(self, slot: int, used: bool) -> None:
-        """Take a slot into use, or out of it."""
+        """slots: int64 [n], nobody else's; x: [n, …], one item for each. Raises what ``refuse`` raises for a slot."""
         ...
 
     def get_state(self, slot: int) -> np.ndarray: ...
@@ -139,12 +135,13 @@ class Backend(Protocol):
         convert: Converter,
         states: StateLayout,
         shape: tuple[int, ...],
-        capacity: int,
-        refuse: Callable[[np.ndarray, int], None],
+        used: np.ndarray,
+        refuse: Callable[[np.ndarray, int], NoReturn],
     ) -> PoolEngine | None:
         """Many streams at once, or None where this backend has no way of its own for this model.
 
-        refuse(slots, position) raises for a slot that is out of range, not in use, or came before.
+        used: uint8 [capacity], which slots are in use at any time; a slot is only ever given a state before it comes
+        into use. refuse(slots, position) raises for a slot that is out of range, not in use, or came before.
         """
         ...
 
@@ -209,14 +206,15 @@ class Converter:
 
     def refuse(self, array: np.ndarray, many: bool = False) -> None:
         """Raise the InputError for an array that holds NaN or an infinity."""
-        position = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0]) if array.size else ()
-        at = f" at {list(position)}" if position else ""
+        positions = np.argwhere(~np.isfinite(array)).tolist()
+        got = float(array[tuple(positions[0])]) if positions else math.nan  # none is left: another thread wrote to it
+        at = f" at {positions[0]}" if positions and positions[0] else ""
         raise InputError(
-            f'input "{self.name}": expected finite numbers, got {array[position]}{at} '
+            f'input "{self.name}": expected finite numbers, got {got}{at} '
             '(load the model with nan="propagate" to let it through)',
             name=self.name,
             expected="finite",
-            got=float(array[position]),
+            got=got,
         )
 
     def _cast(self, array: np.ndarray) -> np.ndarray:

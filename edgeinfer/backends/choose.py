@@ -6,14 +6,14 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..caller import OneCaller
+from ..caller import OneCaller, Turns
 from ..errors import EdgeInferError, ModelFormatError, ModelLimitError, ModelLoadError, UnsupportedOperatorError
 from ..graph import Prepared, prepare
 from ..limits import GATE_TABLE_BYTES, STRICT, Policy
 from ..onnx_file import ModelProto
 from .base import Backend
 
-__all__ = ["BACKENDS", "OneCaller", "available", "choose"]
+__all__ = ["BACKENDS", "OneCaller", "Turns", "available", "choose"]
 
 BACKENDS = ("auto", "native", "onnxruntime", "reference")
 
@@ -100,7 +100,7 @@ def _has_native() -> bool:
 if not TYPE_CHECKING and _has_native():
     from ..kernels import native
 
-    OneCaller = native.OneCaller
+    OneCaller, Turns = native.OneCaller, native.Turns
 
 
 def _reference(prepared: Prepared) -> Backend:

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -113,8 +113,8 @@ class NativeBackend:
         convert: Converter,
         states: StateLayout,
         shape: tuple[int, ...],
-        capacity: int,
-        refuse: Callable[[np.ndarray, int], None],
+        used: np.ndarray,
+        refuse: Callable[[np.ndarray, int], NoReturn],
     ) -> Slots | None:
         step, plan = self._prepared.step, self._step_plan
         assert step is not None and plan is not None
@@ -122,7 +122,7 @@ class NativeBackend:
             return None
         program = _program(plan, self.isa)
         reject = convert.reject_nonfinite
-        return Slots(program, convert, step.input_shape, shape, states.nbytes, reject, capacity, refuse)
+        return Slots(program, convert, step.input_shape, shape, states.nbytes, reject, used, refuse)
 
     def placement(self) -> dict[str, str]:
         plan = self._step_plan or self._smallest_plan()
@@ -293,7 +293,8 @@ class NativeSession:
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         outputs = {name: np.empty(value.shape, value.dtype) for name, value in self._outputs}
         arena = aligned_empty(self._arena_bytes)
-        ins = [feeds[name] for name in self._inputs]
+        # whole numbers and masks are checked and then read again: another thread must not change them in between
+        ins = [x if (x := feeds[name]).dtype.kind == "f" else x.copy() for name in self._inputs]
         self._runner.run((arena, None, None, *ins, *outputs.values()))
         return outputs
 

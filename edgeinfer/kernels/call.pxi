@@ -49,13 +49,9 @@ cdef class Call:
         """The outputs for an array of exactly this dtype, shape and layout: one array, or a tuple. None for anything
         else, which the slow way converts or refuses.
         """
-        cdef cnp.ndarray array, memory
-        cdef char *bases[MAX_BASES]
-        cdef cnp.npy_intp dims[MAX_RANK + 1]
-        cdef Py_ssize_t offset
+        cdef cnp.ndarray array
         cdef bint first
-        cdef int i, base
-        cdef list found
+        cdef int i
         if type(x) is not cnp.ndarray:
             return None
         array = <cnp.ndarray> x
@@ -68,8 +64,23 @@ cdef class Call:
         if self._reject and not self._program._core.all_finite(<const float *> cnp.PyArray_DATA(array),
                                                                self._x_count):
             return None
+        # Taken at once: what comes next may run the collector, and that anything, another thread's call too.
         first = not self._in_use
-        memory = self._kept if first else _aligned(self._arena_bytes + self._spare_bytes)
+        self._in_use = True
+        try:
+            return self._on(array, self._kept if first else _aligned(self._arena_bytes + self._spare_bytes))
+        finally:
+            if first:
+                self._in_use = False
+
+    cdef _on(self, cnp.ndarray array, cnp.ndarray memory):
+        cdef char *bases[MAX_BASES]
+        cdef cnp.npy_intp dims[MAX_RANK + 1]
+        cdef Py_ssize_t offset
+        cdef int i, base
+        cdef list found = []
+        if self._program.macs >= self._program._short_macs:
+            array = _settled(array)
         bases[WEIGHTS], bases[CONSTANTS] = self._program._weights, self._program._constants
         bases[ARENA] = <char *> cnp.PyArray_DATA(memory)
         bases[STATE_IN] = bases[STATE_OUT] = NULL
@@ -80,19 +91,13 @@ cdef class Call:
         for base in self._spares:
             bases[base] = bases[ARENA] + offset
             offset += -(-<Py_ssize_t> self._program.base_bytes[base] // 64) * 64
-        found = []
         for base, shape, number in self._outputs:
             for i in range(len(<tuple> shape)):
                 dims[i] = (<tuple> shape)[i]
             y = cnp.PyArray_EMPTY(<int> len(<tuple> shape), dims, number, 0)
             bases[base] = <char *> cnp.PyArray_DATA(<cnp.ndarray> y)
             found.append(y)
-        self._in_use = True
-        try:
-            self._run(bases)
-        finally:
-            if first:
-                self._in_use = False
+        self._run(bases)
         return found[0] if len(found) == 1 else tuple(found)
 
     cdef int _run(self, char **bases) except -1:

@@ -29,9 +29,6 @@ cdef enum:
     MAX_RANK = 31
     # one that the caller holds, one that it is about to let go, one that is free
     RING = 3
-    FREE = 0
-    BUSY = 1
-    CLOSED = 2
 
 cdef long long EXACT_DOUBLE = 1 << 53
 cdef type _FLOAT32_SCALAR = np.float32
@@ -41,23 +38,56 @@ cdef type _INT64_SCALAR = np.int64
 cdef object _FLOAT32 = np.dtype(np.float32)
 
 
-cdef class OneCaller:
-    """The compiled twin of edgeinfer/caller.py: one caller at a time, and the step.
+cdef class Turns:
+    """The compiled twin of the class in edgeinfer/caller.py: ``with turns():`` for one caller at a time.
 
-    The flag is a C integer. It changes under the GIL only, so that it holds while a step has let the GIL go.
+    The flag is a C integer that changes under the GIL only, so that it holds while a step has let the GIL go. It is
+    taken and given back in C: a handler of a signal, which may raise, runs before or after, never between the two and
+    what they guard.
     """
 
-    cdef int _flag
+    cdef bint _taken
+    cdef object _busy_text
+
+    def __init__(self, busy_text):
+        self._busy_text = busy_text
+
+    def __call__(self):
+        return self
+
+    def __enter__(self):
+        if self._taken:
+            raise StreamError(self._busy_text)
+        self._taken = True
+
+    def __exit__(self, kind, error, trace):
+        self._taken = False
+
+
+cdef class OneCaller:
+    """The compiled twin of edgeinfer/caller.py: one caller at a time, and the step."""
+
     cdef bint _scalar
     cdef Engine _fast
+    cdef Turns _turns
     cdef object _engine
     cdef object _finish
 
+    def __cinit__(self, *args, **kwargs):
+        self._turns = Turns(self._busy_text)
+
     def __init__(self, engine, bint scalar, finish):
-        self._engine = engine
-        self._fast = engine if isinstance(engine, Engine) else None
         self._scalar = scalar
         self._finish = finish
+        self._use(engine)
+
+    def _use(self, engine):
+        """Step with this engine from now on."""
+        self._engine = engine
+        self._fast = engine if isinstance(engine, Engine) else None
+
+    def _turn(self):
+        return self._turns
 
     @cython.embedsignature(True)
     @cython.embedsignature.format("clinic")
@@ -69,9 +99,9 @@ cdef class OneCaller:
         element, a dict by name where there are several, None while a window that waits to be full is not.
         Raises InputError for an input that does not fit (the state is as it was), StreamError when closed or busy.
         """
-        if self._flag != FREE:
-            self._refuse()
-        self._flag = BUSY
+        if self._turns._taken:
+            raise StreamError(self._busy_text)
+        self._turns._taken = True
         try:
             if self._fast is None:
                 y = self._engine.step(x, out)
@@ -80,25 +110,12 @@ cdef class OneCaller:
             else:
                 y = self._fast.step(x, out)
         finally:
-            self._flag = FREE
+            self._turns._taken = False
         if out is not None or y is None:
             return y
         if self._scalar:
             return y.item()
         return y if self._finish is None else self._finish(y)
-
-    def _begin(self):
-        if self._flag != FREE:
-            self._refuse()
-        self._flag = BUSY
-
-    def _end(self, bint closed=False):
-        self._flag = CLOSED if closed else FREE
-        if closed:
-            self._engine = self._fast = None
-
-    cdef int _refuse(self) except -1:
-        raise StreamError(self._closed_text if self._flag == CLOSED else self._busy_text)
 
 
 cdef class Ring:
@@ -221,6 +238,8 @@ cdef class Engine:
             xs = <cnp.ndarray> x
         else:
             xs = self._convert(x, True)
+        if self._program.macs * xs.shape[0] >= self._program._short_macs:
+            xs = _settled(xs)
         dims[0] = xs.shape[0]
         memcpy(dims + 1, self._y_dims, self._y_rank * sizeof(cnp.npy_intp))
         if self._reject and not self._program._core.all_finite(<const float *> cnp.PyArray_DATA(xs), xs.size):
@@ -236,6 +255,8 @@ cdef class Engine:
         cdef bint known
         if kind is cnp.ndarray and self._fits(<cnp.ndarray> x, self._x_type, 0):
             data = <const char *> cnp.PyArray_DATA(<cnp.ndarray> x)
+            if self._x_type != cnp.NPY_FLOAT32:  # as _settled has it
+                data = <const char *> memcpy(self._x_scratch, data, self._x_bytes)
         else:
             if kind is cnp.ndarray:
                 known = self._narrowed(<cnp.ndarray> x)
@@ -247,8 +268,14 @@ cdef class Engine:
                 converted = self._convert(x, False)
                 memcpy(self._x_scratch, cnp.PyArray_DATA(<cnp.ndarray> converted), self._x_bytes)
         if self._reject and not self._program._core.all_finite(<const float *> data, self._x_count):
-            self._convert.refuse(self._convert(x, False), False)
+            # these bytes: what is asked for its numbers again may give others
+            self._convert.refuse(self._copied(data), False)
         return data
+
+    cdef cnp.ndarray _copied(self, const char *x):
+        cdef cnp.ndarray found = cnp.PyArray_EMPTY(self._x_rank, self._x_dims, self._x_type, 0)
+        memcpy(cnp.PyArray_DATA(found), x, self._x_bytes)
+        return found
 
     cdef bint _fits(self, cnp.ndarray x, int dtype, int before):
         """Whether it has the form of an input, with so many more axes before."""

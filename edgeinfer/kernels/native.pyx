@@ -172,6 +172,14 @@ cdef _raise(Program program, core.ei_status status, size_t failed, str at=""):
     raise RuntimeError(f'in node "{name}"{at}: the core refused the program, status {status}')
 
 
+cdef cnp.ndarray _settled(cnp.ndarray x):
+    """Tokens, lengths and masks in an array that no other thread can change while the GIL is away.
+
+    The core checks them first and then reads them again; of floats it takes nothing but their values.
+    """
+    return x if cnp.PyArray_ISFLOAT(x) else x.copy()
+
+
 cdef _aligned(Py_ssize_t size):
     raw = np.empty(size + 64, np.uint8)
     start = -raw.ctypes.data % 64

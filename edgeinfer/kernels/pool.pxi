@@ -18,14 +18,17 @@ cdef class Slots:
     cdef int64_t _calls
 
     def __cinit__(self, Program program, object convert, tuple x_shape, tuple y_shape, Py_ssize_t state_bytes,
-                  bint reject_nonfinite, Py_ssize_t capacity, object refuse):
-        """convert: as Engine has it. refuse(slots, position) raises for a slot that is out of range, not in use, or
-        came before.
+                  bint reject_nonfinite, cnp.ndarray used, object refuse):
+        """convert: as Engine has it. used: uint8 [capacity], the slots in use. refuse(slots, position) raises for one
+        that is out of range, not in use, or came before.
         """
-        cdef cnp.ndarray arenas, states, live, used, seen
+        cdef cnp.ndarray arenas, states, live, seen
+        cdef Py_ssize_t capacity = used.size
         needed = program.base_bytes
         if len(needed) != core.EI_POOL_BASES:
             raise ValueError("a stepping program has one input and one output record")
+        if cnp.PyArray_TYPE(used) != cnp.NPY_UINT8 or not cnp.PyArray_ISCARRAY_RO(used):
+            raise ValueError("used: expected uint8 in C order")
         self._program, self._convert, self._refuse = program, convert, refuse
         self._x_shape, self._y_shape, self._x_rank = x_shape, y_shape, len(x_shape)
         self._x_dtype = np.dtype(convert.dtype)
@@ -40,7 +43,7 @@ cdef class Slots:
         self._pool.arena_stride = -(-needed[ARENA] // 64) * 64
         arenas = _aligned(core.EI_POOL_ROWS * self._pool.arena_stride)
         states = _aligned(2 * capacity * self._pool.bank)
-        live, used, seen = np.zeros(capacity, np.uint8), np.zeros(capacity, np.uint8), np.zeros(capacity, np.int64)
+        live, seen = np.zeros(capacity, np.uint8), np.zeros(capacity, np.int64)
         self._owners = (arenas, states, live, used, seen)
         self._pool.weights, self._pool.constants = program._weights, program._constants
         self._pool.arenas = <char *> cnp.PyArray_DATA(arenas)
@@ -68,13 +71,15 @@ cdef class Slots:
                     or self._seen[which[i]] == self._calls):
                 self._refuse(slots, i)
             self._seen[which[i]] = self._calls
-        xs = <cnp.ndarray> x if self._fits(x, n) else self._convert.rows(x, n)
+        xs = _settled(<cnp.ndarray> x if self._fits(x, n) else self._convert.rows(x, n))
         if self._reject and not self._program._core.all_finite(<const float *> cnp.PyArray_DATA(xs), xs.size):
             self._convert.refuse(xs, True)
         y = np.empty((n, *self._y_shape), np.float32) if out is None else out
         x_data, y_data = <char *> cnp.PyArray_DATA(xs), <char *> cnp.PyArray_DATA(y)
         if cnp.PyArray_NBYTES(y) != n * self._pool.y_stride or not cnp.PyArray_ISCARRAY(y):
             raise ValueError("out: a record for every slot in C order")
+        if x_data < y_data + n * self._pool.y_stride and y_data < x_data + n * self._pool.x_stride:
+            raise InputError("out: expected memory of its own, got an array that overlaps the input", name="out")
         with nogil:
             status = core.ei_run_pool(self._program._core, self._program._code, self._program._count, &self._pool,
                                       which, n, x_data, y_data, &row, &failed)
@@ -94,11 +99,6 @@ cdef class Slots:
                 return False
         return True
 
-    def use(self, Py_ssize_t slot, bint used):
-        """Take a slot into use, or out of it."""
-        self._check(slot)
-        self._used[slot] = used
-
     def get_state(self, Py_ssize_t slot):
         """A copy of a slot's bytes."""
         cdef cnp.ndarray copy = np.empty(self._state_bytes, np.uint8)
@@ -112,11 +112,7 @@ cdef class Slots:
             raise StreamError(f"expected {self._state_bytes} bytes of state, got {state.nbytes}")
         memcpy(self._bank(slot), cnp.PyArray_DATA(state), self._state_bytes)
 
-    cdef int _check(self, Py_ssize_t slot) except -1:
+    cdef char *_bank(self, Py_ssize_t slot) except NULL:
         if not 0 <= slot < self._capacity:
             raise IndexError(slot)
-        return 0
-
-    cdef char *_bank(self, Py_ssize_t slot) except NULL:
-        self._check(slot)
         return self._pool.states + (2 * slot + self._pool.live[slot]) * self._pool.bank

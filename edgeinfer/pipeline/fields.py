@@ -11,6 +11,9 @@ from ..graph import ValueInfo
 from ..model import Model
 from ..spec import Spec
 
+#: What a second caller of a stream gets.
+BUSY = "the stream is busy in another thread; give each thread its own .stream()"
+
 
 def wrong(stage: str, field: str, expected: str, got: object) -> PipelineError:
     """The error for a field that is not what it should be."""

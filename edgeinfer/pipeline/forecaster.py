@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import snapshot
+from ..backends import Turns
 from ..errors import PipelineError, StreamError
 from ..model import Model
 from .fields import (
+    BUSY,
     check_width,
     count,
     known_only,
@@ -207,8 +210,11 @@ class ForecastStream:
 
     def __init__(self, forecaster: Forecaster) -> None:
         self._forecaster = forecaster
+        self._turns = Turns(BUSY)
+        # The next state is made in the spare stream, and the two change places together with what belongs to them.
         self._series = forecaster.features.stream(keep=forecaster.rule.base_lag or 0)
         self._stream = forecaster.model.stream(scalar=False)
+        self._spare = self._stream.fork()
         self._output: npt.NDArray[np.float32] | None = None
 
     @property
@@ -223,13 +229,17 @@ class ForecastStream:
         was refused leaves no trace.
         """
         horizon = self._forecaster.rule.check_horizon(horizon)
-        self._push(value, time)
-        return self.forecast(horizon)
+        with self._turns():
+            self._push(value, time)
+            return self._forecast(horizon)
 
     def forecast(self, horizon: int | None = None) -> Forecast | None:
         """The forecast after the latest value; None while warming up, and after restore until the next."""
+        with self._turns():
+            return self._forecast(self._forecaster.rule.check_horizon(horizon))
+
+    def _forecast(self, horizon: int) -> Forecast | None:
         rule = self._forecaster.rule
-        horizon = rule.check_horizon(horizon)
         if self._output is None or self._series.count <= self._forecaster.warmup:
             return None
         blocks = [self._next_values()]
@@ -250,8 +260,9 @@ class ForecastStream:
 
     def snapshot(self) -> bytes:
         """All that the next step depends on."""
-        arrays = {f"series/{name}": array for name, array in self._series.state().items()}
-        arrays["model"] = np.frombuffer(self._stream.snapshot(), dtype=np.uint8)
+        with self._turns():
+            arrays = {f"series/{name}": array for name, array in self._series.state().items()}
+            arrays["model"] = np.frombuffer(self._stream.snapshot(), dtype=np.uint8)
         return snapshot.encode(_SNAPSHOT_KIND, self._forecaster.model.sha256, arrays)
 
     def restore(self, data: bytes) -> None:
@@ -264,31 +275,35 @@ class ForecastStream:
             model = arrays["model"].tobytes()
         except (KeyError, PipelineError) as error:
             raise StreamError(f"the snapshot is corrupt: {error}") from None
-        self._stream.restore(model)
-        self._series = series
-        self._output = None
+        with self._turns():
+            stream = self._spare
+            stream.restore(model)
+            self._series, self._stream, self._spare, self._output = series, stream, self._stream, None
 
     def reset(self) -> None:
         """Begin a new series."""
-        self._stream.reset()
-        self._series.reset()
-        self._output = None
+        with self._turns():
+            series, stream = copy.copy(self._series), self._spare
+            series.reset()
+            stream.reset()
+            self._series, self._stream, self._spare, self._output = series, stream, self._stream, None
 
     def close(self) -> None:
         """Release the state; a closed stream raises StreamError."""
-        self._stream.close()
+        with self._turns():
+            self._stream.close()
+            self._spare.close()
 
     def _push(self, value: float, time: Moment | None) -> None:
-        before = self._series.state()
-        features = self._series.push(value, time)
-        if features is None:
-            return
-        try:
-            output = self._stream.step(features)
-            self._output = None if output is None else self._forecaster._row(output)
-        except BaseException:
-            self._series.set_state(before)
-            raise
+        series, stream, row = copy.copy(self._series), self._stream, self._output
+        features = series.push(value, time)
+        if features is not None:
+            stream = self._spare
+            stream._take_over(self._stream)
+            output = stream.step(features)
+            row = None if output is None else self._forecaster._row(output)
+            self._spare = self._stream
+        self._series, self._stream, self._output = series, stream, row
 
     def _read(self, values: npt.NDArray[np.float64], times: Sequence[Moment] | None) -> None:
         """As pushing every value of a series into a fresh stream, only the last answer being wanted."""
@@ -305,7 +320,7 @@ class ForecastStream:
         twin._forecaster = self._forecaster
         twin._series = self._forecaster.features.stream(keep=self._forecaster.rule.base_lag or 0)
         twin._series.set_state(self._series.state())
-        twin._stream = self._stream.fork()
+        twin._stream, twin._spare = self._stream.fork(), self._stream.fork()
         twin._output = self._output
         return twin
 

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import snapshot
+from ..backends import Turns
 from ..errors import PipelineError, StreamError, shorten
 from ..model import Model
-from .fields import check_width, only_input, only_output, preprocessing, spec_of, wrong
+from .fields import BUSY, check_width, only_input, only_output, preprocessing, spec_of, wrong
 from .text import Encoded, TextEncoder, Words
 from .window import pad_tokens
 
@@ -135,7 +136,10 @@ class TokenStream:
                 field="ngrams",
             )
         self._tokens = tokens
+        self._turns = Turns(BUSY)
+        # The next state is made in the spare stream, and the two change places together with what belongs to them.
         self._stream = tokens.model.stream(scalar=False)
+        self._spare = self._stream.fork()
         self._latest: npt.NDArray[np.float32] | None = None
 
     def _advance(self, text: Words) -> tuple[npt.NDArray[np.float32] | None, tuple[str, ...]]:
@@ -143,27 +147,25 @@ class TokenStream:
 
         A text without words changes nothing and repeats the scores.
         """
-        encoded = self._tokens.encoder.encode(text)
-        before = self._stream.snapshot()
-        latest = self._latest
-        window = self._tokens._window
-        ids = encoded.ids if window is None else encoded.ids[-window.length :]  # all that is left after the last
-        try:
+        with self._turns():
+            encoded = self._tokens.encoder.encode(text)
+            latest, stream = self._latest, self._spare
+            stream._take_over(self._stream)
+            window = self._tokens._window
+            ids = encoded.ids if window is None else encoded.ids[-window.length :]  # all that is left after the last
             for token in ids.astype(self._tokens._dtype):
-                output = self._stream.step(token.item())
+                output = stream.step(token.item())
                 latest = None if output is None else self._tokens.check(output)
-        except BaseException:
-            self._stream.restore(before)
-            raise
-        self._latest = latest
-        return latest, encoded.unknown
+            self._stream, self._spare, self._latest = stream, self._stream, latest
+            return latest, encoded.unknown
 
     def snapshot(self) -> bytes:
         """All that the next step depends on."""
-        arrays: dict[str, np.ndarray] = {"model": np.frombuffer(self._stream.snapshot(), dtype=np.uint8)}
-        if self._latest is not None:
-            arrays["latest"] = self._latest
-        return snapshot.encode(self._tokens.stage, self._tokens.model.sha256, arrays)
+        with self._turns():
+            arrays: dict[str, np.ndarray] = {"model": np.frombuffer(self._stream.snapshot(), dtype=np.uint8)}
+            if self._latest is not None:
+                arrays["latest"] = self._latest
+            return snapshot.encode(self._tokens.stage, self._tokens.model.sha256, arrays)
 
     def restore(self, data: bytes) -> None:
         """Go on from a snapshot. Raises StreamError, nothing changed, where it is another's or damaged."""
@@ -174,14 +176,20 @@ class TokenStream:
             latest = self._tokens.check(arrays["latest"]) if "latest" in arrays else None
         except PipelineError as error:
             raise StreamError(f"the snapshot is corrupt: {error}") from None
-        self._stream.restore(arrays["model"].tobytes())
-        self._latest = latest
+        with self._turns():
+            stream = self._spare
+            stream.restore(arrays["model"].tobytes())
+            self._stream, self._spare, self._latest = stream, self._stream, latest
 
     def reset(self) -> None:
         """Forget every text."""
-        self._stream.reset()
-        self._latest = None
+        with self._turns():
+            stream = self._spare
+            stream.reset()
+            self._stream, self._spare, self._latest = stream, self._stream, None
 
     def close(self) -> None:
         """Release the state; a closed stream raises StreamError."""
-        self._stream.close()
+        with self._turns():
+            self._stream.close()
+            self._spare.close()

@@ -66,28 +66,32 @@ class Pool:
 
     def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> Ref | None:
         """Where the array is; made and added if new, None if the pool is sealed without it."""
-        if key not in self._arrays:
-            if self.blob is not None:
-                return None
+        if key not in self._arrays and self.blob is None:
             array = make()
-            self._arrays[key] = (Storage(array.nbytes, self.base), array)
-        return Ref(self._arrays[key][0])
+            entry = Storage(array.nbytes, self.base), array
+            if self.blob is None:  # still, see seal
+                self._arrays[key] = entry
+        return Ref(self._arrays[key][0]) if key in self._arrays else None
 
     def seal(self) -> np.ndarray:
         """Settle the offsets and copy the arrays into one block; later calls return the same block."""
         if self.blob is None:
             total = 0
-            for storage, _ in self._arrays.values():
+            entries = list(self._arrays.items())
+            for _, (storage, _) in entries:
                 storage.offset = total
                 total += align(storage.size)
-            self.blob = aligned_empty(total)
-            self.blob[:] = 0
-            for storage, array in self._arrays.values():
+            blob = aligned_empty(total)
+            blob[:] = 0
+            for _, (storage, array) in entries:
                 raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-                self.blob[storage.offset : storage.offset + storage.size] = raw
-            self.blob.flags.writeable = False
+                blob[storage.offset : storage.offset + storage.size] = raw
+            blob.flags.writeable = False
             # the copies are what the plans read; what they were made of may go
-            self._arrays = {key: (storage, self.blob[:0]) for key, (storage, _) in self._arrays.items()}
+            arrays = {key: (storage, blob[:0]) for key, (storage, _) in entries}
+            # At last and at once: what interrupts this, a handler that plans the same model even, leaves a whole pool.
+            if self.blob is None:
+                self.blob, self._arrays = blob, arrays
         return self.blob
 
 

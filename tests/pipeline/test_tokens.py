@@ -109,18 +109,18 @@ def test_a_stream_takes_several_words_at_once() -> None:
 def test_a_long_piece_costs_no_more_steps_than_the_window_is_long() -> None:
     app = classifier(sentiment_model())
     stream = app.stream()
-    inner = stream._stream
+    inner = stream._spare
     steps = 0
 
     class Counted:
-        snapshot = inner.snapshot
+        _take_over = inner._take_over
 
         def step(self, x: Any) -> Any:
             nonlocal steps
             steps += 1
             return inner.step(x)
 
-    stream._stream = Counted()  # type: ignore[assignment]
+    stream._spare = Counted()  # type: ignore[assignment]
     text = "awful xyzzy " * 500 + "good film"
     found = stream.step(text)
     assert found is not None

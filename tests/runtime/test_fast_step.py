@@ -24,7 +24,7 @@ from graphs import draw, recurrent_model, token_model, two_outputs_model
 
 import edgeinfer
 from edgeinfer import stream as stream_module
-from edgeinfer.caller import OneCaller
+from edgeinfer.caller import Closed, OneCaller
 from edgeinfer.errors import InputError, ModelLoadError, StreamError
 from edgeinfer.kernels import native
 
@@ -293,7 +293,7 @@ class Doubler:
 @pytest.fixture(params=[OneCaller, native.OneCaller], ids=["plain", "compiled"])
 def one_caller(request: pytest.FixtureRequest) -> Any:
     class Named(request.param):  # type: ignore[misc,name-defined]
-        _busy_text, _closed_text = "it is busy", "it is closed"
+        _busy_text = "it is busy"
 
     return Named
 
@@ -315,7 +315,12 @@ def test_one_that_is_busy_refuses_and_is_free_again_after_a_failure(one_caller: 
     thread = threading.Thread(target=lambda: one.step("wait"))
     thread.start()
     assert engine.entered.wait(20)
-    for call in (lambda: one.step(0), one._begin):
+
+    def enter() -> None:
+        with one._turn():
+            pass
+
+    for call in (lambda: one.step(0), enter):
         with pytest.raises(StreamError, match="it is busy"):
             call()
     engine.leave.set()
@@ -323,19 +328,19 @@ def test_one_that_is_busy_refuses_and_is_free_again_after_a_failure(one_caller: 
     with pytest.raises(InputError, match="refused"):
         one.step("fail")
     assert one.step(0) == 2.0
-    one._begin()
-    with pytest.raises(StreamError, match="it is busy"):
+    with one._turn(), pytest.raises(StreamError, match="it is busy"):
         one.step(0)
-    one._end()
+    assert one.step(0) == 2.0
+    with pytest.raises(KeyError), one._turn():
+        raise KeyError
     assert one.step(0) == 2.0
 
 
 def test_one_that_is_closed_stays_closed(one_caller: Any) -> None:
     one = one_caller(Doubler(), True, None)
     step = one.step
-    one._begin()
-    one._end(closed=True)
-    for call in (lambda: one.step(0), lambda: step(0), one._begin):
+    one._use(Closed("it is closed"))
+    for call in (lambda: one.step(0), lambda: step(0)):
         with pytest.raises(StreamError, match="it is closed"):
             call()
 
