@@ -18,8 +18,8 @@ def files() -> dict[str, bytes]:
         "number": graphs.recurrent_model("GRU", features=1, hidden=4, outputs=1, linear_before_reset=1),
         "tokens": graphs.token_model(),
         "two": graphs.two_outputs_model(),
-        # so much of it that the GIL is given away: 160 * (64 + 160) * 4 multiplications a step
-        "large": graphs.recurrent_model("LSTM", features=64, hidden=160, outputs=3),
+        # so much of it that the GIL is given away: 110 * (64 + 110) * 4 multiplications a step
+        "large": graphs.recurrent_model("LSTM", features=64, hidden=110, outputs=3),
         # NumPy nodes in between
         "numpy": graphs.recurrent_model("GRU", head=["Selu"]),
         # windows

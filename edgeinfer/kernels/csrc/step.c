@@ -1,3 +1,4 @@
+#include "canary.h"
 #include "core.h"
 
 ei_status ei_run_steps(const ei_core *core, const ei_instr *code, size_t count, char **bases, const ei_step *layout,
@@ -9,6 +10,12 @@ ei_status ei_run_steps(const ei_core *core, const ei_instr *code, size_t count, 
         if (status != EI_OK) {
             *failed_step = step;
             return status;
+        }
+        if (EI_CANARY("overrun") && steps == 5)
+            *(volatile char *)(bases[layout->y] + layout->y_stride) = 0; /* behind the last step's record */
+        if (EI_CANARY("race")) {
+            static volatile int64_t taken;
+            taken++;
         }
         if (has_state) {
             char *const live = bases[layout->state_out];
