@@ -19,6 +19,13 @@
 #define EI_ANYWHERE
 #endif
 
+/* Before a loop: two passes of its body at a time. Clang does so by itself. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define EI_TWO_PASSES _Pragma("GCC unroll 2")
+#else
+#define EI_TWO_PASSES
+#endif
+
 typedef float ei_f32 EI_ANYWHERE;
 typedef int32_t ei_i32 EI_ANYWHERE;
 typedef int64_t ei_i64 EI_ANYWHERE;

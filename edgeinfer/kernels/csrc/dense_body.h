@@ -8,40 +8,64 @@ EI_INLINE void ei_vector_write(ei_f32 *out, vf v, int64_t n)
         vf_store_part(out, v, n);
 }
 
-/* A few columns, summed along K: lane l of chain c has k = l + EI_LANES * c, c + 4, c + 8, ...; then the four chains
- * are added up, (0 + 1) + (2 + 3), then the lanes in halves, then the bias. One column of 64 values so takes a
- * sixteenth of the weights and none of the latency of 64 additions. */
-static EI_NOINLINE void ei_dense_few(const ei_instr *instr, const ei_f32 *x, const float *w, int64_t inputs,
-                                     int64_t columns, ei_f32 *out)
+/* Chains 0 to 3 of up to four vectors of values, the last one possibly part of one. */
+EI_INLINE ei_sums ei_column_fma(ei_sums s, const ei_f32 *x, const float *w, int64_t n)
 {
-    const float *column = w + EI_LANES; /* past the bias */
     const vf zero = vf_set1(0.0f);
-    for (int64_t n = 0; n < columns; n++) {
-        const ei_f32 *v = x;
-        int64_t left = inputs;
-        vf a = zero, b = zero, c = zero, d = zero;
-        for (; left >= 4 * EI_LANES; left -= 4 * EI_LANES, v += 4 * EI_LANES, column += 4 * EI_LANES) {
-            a = vf_fma(vf_loadu(v), vf_load(column), a);
-            b = vf_fma(vf_loadu(v + EI_LANES), vf_load(column + EI_LANES), b);
-            c = vf_fma(vf_loadu(v + 2 * EI_LANES), vf_load(column + 2 * EI_LANES), c);
-            d = vf_fma(vf_loadu(v + 3 * EI_LANES), vf_load(column + 3 * EI_LANES), d);
-        }
-        for (int chain = 0; left > 0; chain++, left -= EI_LANES, v += EI_LANES, column += EI_LANES) {
-            const vf value = left >= EI_LANES ? vf_loadu(v) : vf_load_part(v, left, zero), weight = vf_load(column);
-            if (chain == 0)
-                a = vf_fma(value, weight, a);
-            else if (chain == 1)
-                b = vf_fma(value, weight, b);
-            else if (chain == 2)
-                c = vf_fma(value, weight, c);
+    if (n >= EI_LANES)
+        s.a = vf_fma(vf_loadu(x), vf_load(w), s.a);
+    if (n >= 2 * EI_LANES)
+        s.b = vf_fma(vf_loadu(x + EI_LANES), vf_load(w + EI_LANES), s.b);
+    if (n >= 3 * EI_LANES)
+        s.c = vf_fma(vf_loadu(x + 2 * EI_LANES), vf_load(w + 2 * EI_LANES), s.c);
+    if (n >= 4 * EI_LANES)
+        s.d = vf_fma(vf_loadu(x + 3 * EI_LANES), vf_load(w + 3 * EI_LANES), s.d);
+    const int64_t part = n % EI_LANES, whole = n - part;
+    if (part == 0)
+        return s;
+    const vf weights = vf_load(w + whole), values = vf_load_part(x + whole, part, zero);
+    if (whole == 0)
+        s.a = vf_fma(values, weights, s.a);
+    else if (whole == EI_LANES)
+        s.b = vf_fma(values, weights, s.b);
+    else if (whole == 2 * EI_LANES)
+        s.c = vf_fma(values, weights, s.c);
+    else
+        s.d = vf_fma(values, weights, s.d);
+    return s;
+}
+
+/* One of few columns, summed along K: lane l of chain c has k = l + EI_LANES * c, c + 4, c + 8, ...; then the four
+ * chains are added up, (0 + 1) + (2 + 3), then the lanes in halves, then the bias. One column of 64 values so takes a
+ * sixteenth of the weights and none of the latency of 64 additions. */
+EI_INLINE float ei_dense_column(const ei_f32 *x, const float *w, uint64_t inputs, float bias)
+{
+    ei_sums s = ei_sums_zero();
+    for (; inputs > 4 * EI_LANES; inputs -= 4 * EI_LANES, x += 4 * EI_LANES, w += 4 * EI_LANES)
+        s = ei_column_fma(s, x, w, 4 * EI_LANES);
+    s = ei_column_fma(s, x, w, (int64_t)inputs);
+    return vf_sum(vf_add(vf_add(s.a, s.b), vf_add(s.c, s.d))) + bias;
+}
+
+/* Out of line: what another function needs of the stack is not made ready where the activation is the usual one. */
+static EI_NOINLINE void ei_dense_activated(const ei_instr *instr, float sum, ei_f32 *out)
+{
+    vf_store_part(out, ei_activate_other(instr, 0, vf_set1(sum)), 1);
+}
+
+static EI_NOINLINE void ei_dense_few(const ei_instr *instr, const ei_f32 *x, const float *w, ei_f32 *out)
+{
+    const int64_t rows = instr->dim[0], inputs = instr->dim[1], columns = instr->dim[2];
+    const int linear = instr->act[0] == EI_ACT_LINEAR;
+    for (int64_t row = 0; row < rows; row++, x += inputs, out += columns)
+        for (int64_t n = 0; n < columns; n++) {
+            const float *const column = w + EI_LANES + n * ei_up_to_lanes(inputs); /* past the bias */
+            const float sum = ei_dense_column(x, column, (uint64_t)inputs, w[n]);
+            if (linear)
+                out[n] = sum;
             else
-                d = vf_fma(value, weight, d);
+                ei_dense_activated(instr, sum, out + n);
         }
-        const float sum = vf_sum(vf_add(vf_add(a, b), vf_add(c, d))) + w[n];
-        out[n] = sum;
-        if (instr->act[0] != EI_ACT_LINEAR)
-            vf_store_part(out + n, ei_activate_other(instr, 0, vf_set1(sum)), 1);
-    }
 }
 
 EI_INLINE void ei_dense_write(const ei_instr *instr, ei_f32 *out, ei_sums s, int64_t n, int vectors)
@@ -103,14 +127,14 @@ static EI_NOINLINE ei_status EI_FN(ei_dense_f32)(const ei_instr *instr, char *co
 {
     if (!ei_acts_known(instr, 1))
         return EI_BAD_PROGRAM;
-    const int64_t rows = instr->dim[0], inputs = instr->dim[1], columns = instr->dim[2];
     const ei_f32 *x = (const ei_f32 *)ei_in(instr, bases, 0);
     const float *w = (const float *)(const void *)ei_in(instr, bases, 1);
     ei_f32 *out = (ei_f32 *)ei_out(instr, bases, 0);
-    if (4 * columns > EI_LANES)
+    if (4 * instr->dim[2] > EI_LANES)
         ei_dense_groups(instr, x, w, out);
+    else if (instr->dim[0] == 1 && instr->dim[2] == 1 && instr->act[0] == EI_ACT_LINEAR)
+        out[0] = ei_dense_column(x, w + EI_LANES, (uint64_t)instr->dim[1], w[0]);
     else
-        for (int64_t row = 0; row < rows; row++)
-            ei_dense_few(instr, x + row * inputs, w, inputs, columns, out + row * columns);
+        ei_dense_few(instr, x, w, out);
     return EI_OK;
 }

@@ -101,9 +101,12 @@ EI_INLINE void ei_lstm_step(const ei_instr *instr, int standard, const ei_one *o
     const int64_t block = (1 + one->inputs + one->hidden) * 4 * EI_LANES;
     int64_t at = one->backward ? blocks - 1 : 0;
     const int64_t turn = one->backward ? -1 : 1;
-    if (blocks * EI_LANES < one->hidden && ei_lstm_left_first(instr, standard, one, at)) {
-        blocks--;
-        at += turn;
+    if (blocks * EI_LANES < one->hidden) {
+        const ei_one copy = *one; /* what has no address needs no memory where no unit is left over */
+        if (ei_lstm_left_first(instr, standard, &copy, at)) {
+            blocks--;
+            at += turn;
+        }
     }
     ei_group group = {.w = one->weights + at * block, .bias_vectors = 4, .inputs = one->inputs,
                       .hidden = one->hidden, .x = one->x, .h = one->h};
