@@ -29,6 +29,8 @@ cdef extern from "csrc/core.h" nogil:
         int64_t x_stride
         int64_t y_stride
 
+    ei_status ei_run_step(const ei_core *core, const ei_instr *code, size_t count, char **bases,
+                          const ei_step *layout, size_t *failed)
     ei_status ei_run_steps(const ei_core *core, const ei_instr *code, size_t count, char **bases,
                            const ei_step *layout, size_t steps, size_t *failed_step, size_t *failed)
 

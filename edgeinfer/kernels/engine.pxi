@@ -108,7 +108,7 @@ cdef class OneCaller:
             elif self._scalar and out is None:
                 return self._fast.step_to_float(x)
             else:
-                y = self._fast.step(x, out)
+                y = self._fast.step_to_array(x, out)
         finally:
             self._turns._taken = False
         if out is not None or y is None:
@@ -118,6 +118,7 @@ cdef class OneCaller:
         return y if self._finish is None else self._finish(y)
 
 
+@cython.final
 cdef class Ring:
     """Hands out arrays of one shape, and an old one again only where nobody could tell it from a new one."""
 
@@ -152,7 +153,7 @@ cdef class Ring:
             Py_XDECREF(kept)
         return y
 
-    cdef bint _as_made(self, PyObject *kept, char *data) noexcept:
+    cdef inline bint _as_made(self, PyObject *kept, char *data) noexcept:
         """Nobody holds it or has a weak reference to it, and nothing of it was changed in place."""
         cdef PyArrayObject_fields *y = <PyArrayObject_fields *> kept
         cdef cnp.npy_intp stride = 4
@@ -216,12 +217,17 @@ cdef class Engine:
         """Take the steps, or change nothing and raise. Returns 0 where a single step has no answer, else 1."""
         raise NotImplementedError
 
-    cpdef step(self, x, out=None):
+    def step(self, x, out=None):
         """One time step. Returns out, or a new float32 array of the step's output shape; None for no answer."""
+        return self.step_to_array(x, out)
+
+    @cython.final
+    cdef step_to_array(self, x, out):
         cdef const char *data = self._input(x)
         cdef cnp.ndarray y = self._ring.take() if out is None else self._output(out, data)
         return y if self._advance(data, <char *> cnp.PyArray_DATA(y), 1) else None
 
+    @cython.final
     cdef step_to_float(self, x):
         """One time step of a model with one output of one element."""
         cdef float y = 0.0
@@ -248,6 +254,7 @@ cdef class Engine:
         self._advance(<const char *> cnp.PyArray_DATA(xs), <char *> cnp.PyArray_DATA(y), xs.shape[0])
         return y
 
+    @cython.final
     cdef const char *_input(self, x) except NULL:
         """The bytes of one step's input, checked: the array's own where it has the model's form already."""
         cdef type kind = <type> type(x)
@@ -277,7 +284,8 @@ cdef class Engine:
         memcpy(cnp.PyArray_DATA(found), x, self._x_bytes)
         return found
 
-    cdef bint _fits(self, cnp.ndarray x, int dtype, int before):
+    @cython.final
+    cdef inline bint _fits(self, cnp.ndarray x, int dtype, int before) noexcept:
         """Whether it has the form of an input, with so many more axes before."""
         cdef int i
         if (cnp.PyArray_TYPE(x) != dtype or cnp.PyArray_NDIM(x) != self._x_rank + before
@@ -288,6 +296,7 @@ cdef class Engine:
                 return False
         return True
 
+    @cython.final
     cdef bint _narrowed(self, cnp.ndarray x):
         """float64, NumPy's own type, rounded into scratch; False for any other array."""
         cdef const double *wide
@@ -299,6 +308,7 @@ cdef class Engine:
             (<float *> self._x_scratch)[i] = <float> wide[i]
         return True
 
+    @cython.final
     cdef bint _numbers(self, list x) except -1:
         """A list of floats and of integers that a double holds exactly, as NumPy would take it."""
         cdef Py_ssize_t i
@@ -319,6 +329,7 @@ cdef class Engine:
             (<float *> self._x_scratch)[i] = <float> whole
         return True
 
+    @cython.final
     cdef bint _number(self, x, type kind) except -1:
         """A bare number into scratch; False for what only the converter knows."""
         cdef long long whole
@@ -351,6 +362,7 @@ cdef class Engine:
             return False
         return True
 
+    @cython.final
     cdef cnp.ndarray _output(self, out, const char *x):
         cdef cnp.ndarray y
         cdef const char *data

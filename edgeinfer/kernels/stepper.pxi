@@ -43,6 +43,12 @@ cdef class Stepper(Engine):
         cdef size_t failed_step = 0, failed = 0
         self._bases[FIRST_IO] = <char *> x
         self._bases[FIRST_IO + 1] = y
+        if steps == 1 and self._program.macs < self._program._short_macs:
+            status = core.ei_run_step(self._program._core, self._program._code, self._program._count, self._bases,
+                                      &self._layout, &failed)
+            if status != core.EI_OK:
+                _raise(self._program, status, failed)
+            return 1
         if steps > 1:
             memcpy(self._backup, self._bases[STATE_IN], self._state_bytes)
         if self._program.macs * steps < self._program._short_macs:

@@ -220,6 +220,10 @@ typedef struct ei_step {
     int64_t x_stride, y_stride;  /* bytes */
 } ei_step;
 
+/* Runs the program once and, where it succeeded, lets the two banks of state change places. */
+ei_status ei_run_step(const ei_core *core, const ei_instr *code, size_t count, char **bases, const ei_step *layout,
+                      size_t *failed);
+
 /* Runs the program `steps` times, carrying state. `bases` is changed as it goes: after k steps that succeeded the
  * live state is at bases[state_in]. On failure *failed_step is the step that failed. */
 ei_status ei_run_steps(const ei_core *core, const ei_instr *code, size_t count, char **bases, const ei_step *layout,
