@@ -10,7 +10,7 @@ from .errors import ModelLimitError
 from .records import NamedTuple
 
 # A constant computed at load that is larger than this and than all that the file stores is a bomb, not a weight.
-FOLDED_BYTES = 1 << 24
+FOLDED_BYTES = 1 << 21
 
 
 class Limits(NamedTuple):
@@ -40,6 +40,8 @@ class Limits(NamedTuple):
     """One dimension."""
     tensor_bytes: int = 1 << 31
     """One tensor, whether stored or computed."""
+    parsed_bytes: int = 6 << 20
+    """What a load makes of nodes, names, attributes, listed numbers and metadata, as estimated from their counts."""
 
     def check(self, name: str, value: int, what: str, offset: int | None = None) -> None:
         """Raise ModelLimitError where ``value`` is above the limit of that name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -17,7 +18,7 @@ from .digest import sha256_of
 from .errors import InputError, ModelFormatError, ModelLoadError, StreamError
 from .graph import Prepared, State, ValueInfo, give, macs, window_axis
 from .limits import DEFAULT, Limits, Policy
-from .onnx_file import can_read_safely, read_model
+from .onnx_file import can_read_safely, read_bytes, read_model
 from .pool import PlainPool, Pool
 from .spec import MAX_WINDOW, SPEC_KEY, Spec, Window
 from .stream import Outputs, PlainWindow, StepCore, Stream, WindowCore, last_row
@@ -75,11 +76,7 @@ def load(
     elif isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
         folder = os.path.dirname(os.path.abspath(path))
-        with open(path, "rb") as file:
-            # one byte more than allowed shows that there is more, without reading it
-            data = file.read(limits.file_bytes + 1)
-        if len(data) > limits.file_bytes:
-            limits.check("file_bytes", os.path.getsize(path), path)
+        data = read_bytes(path, limits)
     else:
         raise ModelLoadError(f"expected a path or bytes, got {type(source).__name__}")
     if gate_table_bytes is not None and gate_table_bytes < 0:
@@ -123,7 +120,7 @@ class Model:
         self.sha256 = sha256
         self.metadata: Mapping[str, str] = dict(proto.metadata)
         text = self.metadata.get(SPEC_KEY)
-        self.spec: Spec | None = None if text is None else Spec.from_json(text, policy.limits)
+        self.spec: Spec | None = None if text is None else Spec.from_json(text, policy.limits, proto.parsed_bytes)
         pairs = [(p.input, p.output) for p in self.spec.states] if self.spec else []
         self._backend: Backend
         self._prepared: Prepared | None
@@ -451,8 +448,11 @@ class Model:
         times = self._output_times(info, axis)
 
         def rows(found: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-            return [last_row(found[name], time) for name, time in times.items()]
+            return [last_row(found[name], time, name) for name, time in times.items()]
 
+        size = length * math.prod(d or 0 for d in converter.shape) * converter.dtype.itemsize
+        limits = self._prepared.graph.limits if self._prepared else DEFAULT
+        limits.check("tensor_bytes", size, f'a window of {length} over input "{info.name}"')
         full = np.zeros((length, *(d or 0 for d in converter.shape)), converter.dtype)
         shapes = [row.shape for row in rows(self._window_runner(info.name, axis)(full))]
         record = record_shape(shapes)

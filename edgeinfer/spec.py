@@ -31,6 +31,8 @@ ACTIVATIONS = ("float32", "int8")
 MAX_WINDOW = 1 << 20
 _STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SHA256 = re.compile("[0-9a-f]{64}")
+# What one value of a list, and one object, takes once it is parsed.
+_VALUE, _OBJECT = 80, 240
 _BRACKETS = re.compile(r"[\[\]{}]")
 _GOLDEN_DTYPES = ("float32", "float64", "int32", "int64", "bool")
 
@@ -88,13 +90,16 @@ class Spec(NamedTuple):
     encoder: Encoder | None = None
 
     @classmethod
-    def from_json(cls, text: str, limits: Limits = DEFAULT) -> Spec:
-        """Parse and validate the metadata of a file.
+    def from_json(cls, text: str, limits: Limits = DEFAULT, parsed_bytes: int = 0) -> Spec:
+        """Parse and validate the metadata of a file; ``parsed_bytes`` were made of the rest of it.
 
         Raises ModelFormatError naming the key where it is not what the schema says, ModelLimitError where it nests
-        too deep.
+        too deep or has too many values.
         """
-        limits.check("metadata_depth", _depth(text), f"metadata {SPEC_KEY}")
+        outside = _STRINGS.sub("", text)
+        limits.check("metadata_depth", _depth(outside), f"metadata {SPEC_KEY}")
+        parsed_bytes += _VALUE * (outside.count(",") + outside.count("[")) + _OBJECT * outside.count("{")
+        limits.check("parsed_bytes", parsed_bytes, f"metadata {SPEC_KEY}")
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -242,10 +247,10 @@ def _decode(tensor: _Tensor, where: str) -> np.ndarray:
     return np.frombuffer(raw, dtype=dtype).reshape(tensor.shape).astype(tensor.dtype)
 
 
-def _depth(text: str) -> int:
-    """How deep brackets nest outside of strings, without recursion."""
+def _depth(outside: str) -> int:
+    """How deep brackets nest in JSON without its strings, without recursion."""
     depth = deepest = 0
-    for match in _BRACKETS.finditer(_STRINGS.sub("", text)):
+    for match in _BRACKETS.finditer(outside):
         depth += 1 if match[0] in "[{" else -1
         deepest = max(deepest, depth)
     return deepest

@@ -244,10 +244,13 @@ class PlainWindow:
         return self._answer_to(items, out)
 
 
-def last_row(y: np.ndarray, time: int) -> np.ndarray:
-    """The last row in time of an output with a batch of 1; the output itself where it has no time axis."""
-    if time < 0:
-        return y[0]
-    rows = y[(slice(None),) * time + (-1,)]
+def last_row(y: np.ndarray, time: int, name: str) -> np.ndarray:
+    """The last row in time of an output with a batch of 1; the output itself where it has no time axis.
+
+    Raises StreamError where the output has no such row.
+    """
+    shape = y.shape if time < 0 else (*y.shape[:time], *y.shape[time + 1 :])
     # the batch is the first axis that is left, whichever of the two came first
-    return rows[0]
+    if shape[:1] != (1,) or (time >= 0 and not y.shape[time]):
+        raise StreamError(f'output "{name}": a window needs its row for a batch of 1, the model gives {list(y.shape)}')
+    return y[0] if time < 0 else y[(slice(None),) * time + (-1,)][0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .external import ExternalData, can_read_safely
 from .messages import Attribute, GraphProto, ModelProto, NodeProto, TensorProto, ValueProto
-from .reader import read_model
+from .reader import read_bytes, read_model
 from .tensors import DTYPES, tensor_to_array
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "TensorProto",
     "ValueProto",
     "can_read_safely",
+    "read_bytes",
     "read_model",
     "tensor_to_array",
 ]

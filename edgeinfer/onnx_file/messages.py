@@ -59,9 +59,12 @@ class GraphProto(NamedTuple):
 
 
 class ModelProto(NamedTuple):
+    """``parsed_bytes``: what was made of the file, as Limits.parsed_bytes counts it."""
+
     ir_version: int
     producer: str
     opsets: Mapping[str, int]
     graph: GraphProto
     external: bool = False
     metadata: Mapping[str, str] = {}
+    parsed_bytes: int = 0

@@ -9,7 +9,7 @@ import numpy as np
 from ..graph import BoundGraph
 from ..records import NamedTuple
 from . import instructions as code
-from .memory import CONSTANTS, Pool, Ref, Storage
+from .memory import CONSTANTS, Packed, Pool, Ref, Storage
 from .plan import NumpyCall
 from .small import Arithmetic
 
@@ -58,11 +58,11 @@ class Builder:
         assert data is not None
         return data
 
-    def weight(self, key: Hashable, make: Callable[[], np.ndarray]) -> Ref:
+    def weight(self, key: Hashable, make: Callable[[], np.ndarray | Packed]) -> Ref:
         """Place what depends on the model alone, under a key that says of what it is made."""
         return self.weights.get(key, make) or self.constant(key, make)
 
-    def constant(self, key: Hashable, make: Callable[[], np.ndarray]) -> Ref:
+    def constant(self, key: Hashable, make: Callable[[], np.ndarray | Packed]) -> Ref:
         """Place what depends on this plan's shapes."""
         ref = self.constants.get(key, make)
         assert ref is not None

@@ -17,7 +17,7 @@ from ..records import NamedTuple
 from . import instructions as code
 from .builder import Builder, GateTable
 from .kernels import RECURRENT, packed_cell
-from .memory import ARENA, CONSTANTS, WEIGHTS, Ref, Storage
+from .memory import ARENA, CONSTANTS, WEIGHTS, Packed, Ref, Storage
 from .pack import gate_row_floats
 
 # records, packed weights, x rows, bytes of the result → the result: one run of the core at load
@@ -120,10 +120,12 @@ def _tables(builder: Builder, gather: Node, use: _Use, compute: Compute) -> Gate
     for d in range(directions):
         op, key, pack = packed_cell(builder, node, d)
 
-        def make(pack: Callable[[], np.ndarray] = pack, op: int = op) -> np.ndarray:
+        def make(pack: Callable[[], np.ndarray | Packed] = pack, op: int = op) -> np.ndarray:
             linear = int(node.attributes["linear_before_reset"])
             record = np.zeros(1, code.RECORD)
-            packed, table = pack(), np.ascontiguousarray(builder.data(gather.inputs[0]))
+            made = pack()
+            packed = made.array() if isinstance(made, Packed) else made
+            table = np.ascontiguousarray(builder.data(gather.inputs[0]))
             code.Instruction(
                 code.X_SUMS,
                 node.name,

@@ -17,7 +17,7 @@ from ..kernels.twins.layout import slices
 from . import instructions as code
 from .builder import Builder
 from .logic import compare, not_, reduce_, where
-from .memory import Ref
+from .memory import Packed, Ref
 from .normalize import layer_normalization
 from .pack import pack_columns_to_groups, pack_gru_linear, pack_gru_reset_first, pack_lstm, pack_rnn
 from .small import I8_FAST, KINDS, kind_of, matrix, pack_small_cell, pack_small_columns, pack_small_table
@@ -36,7 +36,9 @@ _PACK_GRU = (pack_gru_reset_first, pack_gru_linear)
 _SMALL = {code.LSTM: code.LSTM_SMALL, code.GRU: code.GRU_SMALL, code.RNN: code.RNN_SMALL}
 
 
-def packed_cell(builder: Builder, node: Node, d: int) -> tuple[int, tuple[Hashable, ...], Callable[[], np.ndarray]]:
+def packed_cell(
+    builder: Builder, node: Node, d: int
+) -> tuple[int, tuple[Hashable, ...], Callable[[], np.ndarray | Packed]]:
     """One direction of a recurrent node: the core's op, a key for its packed weights, and what packs them."""
     op, gates, _ = RECURRENT[node.op_type]
     pack_weights = _PACK.get(node.op_type) or _PACK_GRU[int(node.attributes["linear_before_reset"])]
@@ -45,7 +47,7 @@ def packed_cell(builder: Builder, node: Node, d: int) -> tuple[int, tuple[Hashab
     kind = kind_of(builder.bound.graph, node, builder.arithmetic)
     vnni = builder.arithmetic.vnni and kind == I8_FAST
 
-    def pack() -> np.ndarray:
+    def pack() -> np.ndarray | Packed:
         has_bias = len(node.inputs) > 3 and node.inputs[3]
         bias = builder.data(node.inputs[3])[d] if has_bias else np.zeros(2 * gates * hidden, np.float32)
         with np.errstate(all="ignore"):  # what a file's infinities sum to is not ours to warn of
@@ -118,7 +120,7 @@ def dense(builder: Builder, node: Node) -> bool:
 
     small = builder.bound.graph.small.get(node.inputs[1])
 
-    def pack() -> np.ndarray:
+    def pack() -> np.ndarray | Packed:
         bias = np.zeros(columns, np.float32) if b is None else b
         if small is not None:
             return pack_small_columns(matrix(small), bias, builder.lanes, KINDS[small.kind])

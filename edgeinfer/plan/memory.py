@@ -56,42 +56,62 @@ def aligned_empty(size: int) -> np.ndarray:
     return raw[start : start + size]
 
 
+class Packed(NamedTuple):
+    """``floats`` float32 numbers that ``fill`` writes into an array of that many: in the end, where they stay.
+
+    Weights take most of a model's memory, and made first and copied then they would take it twice.
+    """
+
+    floats: int
+    fill: Callable[[np.ndarray], None]
+
+    def array(self) -> np.ndarray:
+        out = np.empty(self.floats, np.float32)
+        self.fill(out)
+        return out
+
+
 class Pool:
     """Read-only arrays laid out one after the other under one base; each key is stored once."""
 
     def __init__(self, base: int) -> None:
         self.base = base
         self.blob: np.ndarray | None = None
-        self._arrays: dict[Hashable, tuple[Storage, np.ndarray]] = {}
+        self._made: dict[Hashable, tuple[Storage, np.ndarray | Packed]] = {}
 
-    def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> Ref | None:
+    def get(self, key: Hashable, make: Callable[[], np.ndarray | Packed]) -> Ref | None:
         """Where the array is; made and added if new, None if the pool is sealed without it."""
-        if key not in self._arrays and self.blob is None:
-            array = make()
-            entry = Storage(array.nbytes, self.base), array
+        if key not in self._made and self.blob is None:
+            made = make()
+            size = made.nbytes if isinstance(made, np.ndarray) else 4 * made.floats
+            entry = Storage(size, self.base), made
             if self.blob is None:  # still, see seal
-                self._arrays[key] = entry
-        return Ref(self._arrays[key][0]) if key in self._arrays else None
+                self._made[key] = entry
+        return Ref(self._made[key][0]) if key in self._made else None
 
     def seal(self) -> np.ndarray:
-        """Settle the offsets and copy the arrays into one block; later calls return the same block."""
+        """Settle the offsets and write the arrays into one block; later calls return the same block."""
         if self.blob is None:
             total = 0
-            entries = list(self._arrays.items())
+            entries = list(self._made.items())
             for _, (storage, _) in entries:
                 storage.offset = total
                 total += align(storage.size)
             blob = aligned_empty(total)
-            blob[:] = 0
-            for _, (storage, array) in entries:
-                raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-                blob[storage.offset : storage.offset + storage.size] = raw
+            for _, (storage, made) in entries:
+                end = storage.offset + storage.size
+                place = blob[storage.offset : end]
+                if isinstance(made, Packed):
+                    made.fill(place.view(np.float32))
+                else:
+                    place[:] = np.ascontiguousarray(made).reshape(-1).view(np.uint8)
+                blob[end : storage.offset + align(storage.size)] = 0
             blob.flags.writeable = False
-            # the copies are what the plans read; what they were made of may go
-            arrays = {key: (storage, blob[:0]) for key, (storage, _) in entries}
+            # the block is what the plans read; what it was made of may go
+            made_of = {key: (storage, blob[:0]) for key, (storage, _) in entries}
             # At last and at once: what interrupts this, a handler that plans the same model even, leaves a whole pool.
             if self.blob is None:
-                self.blob, self._arrays = blob, arrays
+                self.blob, self._made = blob, made_of
         return self.blob
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .memory import Packed
+
 
 def pack_gates_to_groups(
     w: np.ndarray,
@@ -15,7 +17,7 @@ def pack_gates_to_groups(
     units: int,
     left_bias: Callable[[np.ndarray], np.ndarray] | None = None,
     narrow_in_turns: bool = True,
-) -> np.ndarray:
+) -> Packed:
     """[G*H, F], [G*H, H] and bias rows [B, H] → blocks of ``units`` units, each bias [B*units], F + H rows [G*units].
 
     The units left over form a last, narrower group, its rows filled with zeros to a multiple of ``lanes``, and each
@@ -23,31 +25,47 @@ def pack_gates_to_groups(
     take turns between the first half and the second; in a last group of one or two vectors only ``narrow_in_turns``.
     """
     biases, hidden = bias_rows.shape
-    gates, depth = len(w) // hidden, w.shape[1] + r.shape[1]
-    columns = np.concatenate([w, r], axis=1).reshape(gates, hidden, depth)
-    turns = np.concatenate([_turns(w.shape[1]), w.shape[1] + _turns(r.shape[1])])
+    gates, features = len(w) // hidden, w.shape[1]
+    depth = features + r.shape[1]
     blocks = hidden // units
     whole = blocks * units
-    in_turns = columns[..., turns]
-    if narrow_in_turns or gates * (hidden - whole) > 2 * lanes:
-        columns = in_turns
-    rows = in_turns[:, :whole].reshape(gates, blocks, units, depth).transpose(1, 3, 0, 2)  # [blocks, F+H, G, units]
-    bias = bias_rows[:, :whole].reshape(biases, blocks, units).swapaxes(0, 1)  # [blocks, B, units]
-    packed = [bias.reshape(blocks, biases * units), rows.reshape(blocks, depth * gates * units)]
-    left, left_columns = bias_rows[:, whole:], columns[:, whole:].swapaxes(1, 2)  # [B, left], [G, F+H, left]
+    block_floats = units * (biases + gates * depth)
+    left = bias_rows[:, whole:]
     if blocks == 0:
-        left, left_columns = _fill(left, lanes), _fill(left_columns, lanes)
-    bias_of_left = left.reshape(1, left.size) if left_bias is None else left_bias(left)
-    left_rows = left_columns.swapaxes(0, 1).reshape(depth, gates * left.shape[1])
-    parts = (np.concatenate(packed, axis=1), _fill(bias_of_left, lanes), _fill(left_rows, lanes))
-    return np.concatenate([part.reshape(-1) for part in parts], dtype=np.float32)
+        left = _fill(left, lanes)
+    width = left.shape[1]
+    bias_of_left = _fill(left.reshape(1, left.size) if left_bias is None else left_bias(left), lanes).reshape(-1)
+    row = gates * width + -(gates * width) % lanes
+
+    def rows(out: np.ndarray, first: int, last: int, in_turns: bool) -> None:
+        """Units ``first`` to ``last`` into the rows [F+H, G, units or more]."""
+        for part, place in ((w, out[:features]), (r, out[features:])):
+            # [G, units, K] → [K, G, units]
+            found = part.reshape(gates, hidden, part.shape[1])[:, first:last].transpose(2, 0, 1)
+            for target, source in _turns(place, found) if in_turns else ((place, found),):
+                target[..., : last - first] = source
+
+    def fill(out: np.ndarray) -> None:
+        for block in range(blocks):
+            at, first = block * block_floats, block * units
+            bias_end = at + biases * units
+            out[at:bias_end] = bias_rows[:, first : first + units].reshape(-1)
+            rows(out[bias_end : at + block_floats].reshape(depth, gates, units), first, first + units, True)
+        bias_end = blocks * block_floats + len(bias_of_left)
+        out[blocks * block_floats : bias_end] = bias_of_left
+        rest = out[bias_end:].reshape(depth, row)
+        rest[...] = 0
+        in_turns = narrow_in_turns or gates * (hidden - whole) > 2 * lanes
+        rows(rest[:, : gates * width].reshape(depth, gates, width), whole, hidden, in_turns)
+
+    return Packed(blocks * block_floats + len(bias_of_left) + depth * row, fill)
 
 
-def pack_lstm(w: np.ndarray, r: np.ndarray, bias: np.ndarray, lanes: int) -> np.ndarray:
+def pack_lstm(w: np.ndarray, r: np.ndarray, bias: np.ndarray, lanes: int) -> Packed:
     return pack_gates_to_groups(w, r, lstm_bias_rows(bias, r.shape[1]), lanes, lanes)
 
 
-def pack_gru_linear(w: np.ndarray, r: np.ndarray, bias: np.ndarray, lanes: int) -> np.ndarray:
+def pack_gru_linear(w: np.ndarray, r: np.ndarray, bias: np.ndarray, lanes: int) -> Packed:
     """The candidate's h sums start from Rb, so of the units left over a bias row of its own says where they are."""
 
     def left_bias(left: np.ndarray) -> np.ndarray:
@@ -61,20 +79,22 @@ def pack_gru_linear(w: np.ndarray, r: np.ndarray, bias: np.ndarray, lanes: int) 
     return pack_gates_to_groups(w, r, gru_bias_rows(bias, r.shape[1]), lanes, lanes, left_bias)
 
 
-def pack_gru_reset_first(w: np.ndarray, r: np.ndarray, bias: np.ndarray, lanes: int) -> np.ndarray:
+def pack_gru_reset_first(w: np.ndarray, r: np.ndarray, bias: np.ndarray, lanes: int) -> Packed:
     """z and r, then the candidate, which needs every unit's r."""
     hidden = r.shape[1]
     rows = bias.reshape(2, 3, hidden).sum(axis=0)
     zr, n = slice(2 * hidden), slice(2 * hidden, None)
-    return np.concatenate(
-        [
-            pack_gates_to_groups(w[zr], r[zr], rows[:2], lanes, 2 * lanes),
-            pack_gates_to_groups(w[n], r[n], rows[2:], lanes, 4 * lanes),
-        ]
-    )
+    first = pack_gates_to_groups(w[zr], r[zr], rows[:2], lanes, 2 * lanes)
+    then = pack_gates_to_groups(w[n], r[n], rows[2:], lanes, 4 * lanes)
+
+    def fill(out: np.ndarray) -> None:
+        first.fill(out[: first.floats])
+        then.fill(out[first.floats :])
+
+    return Packed(first.floats + then.floats, fill)
 
 
-def pack_rnn(w: np.ndarray, r: np.ndarray, bias: np.ndarray, lanes: int) -> np.ndarray:
+def pack_rnn(w: np.ndarray, r: np.ndarray, bias: np.ndarray, lanes: int) -> Packed:
     return pack_gates_to_groups(w, r, rnn_bias_rows(bias, r.shape[1]), lanes, 4 * lanes)
 
 
@@ -109,7 +129,7 @@ def gate_row_floats(op_type: str, hidden: int, lanes: int, linear_before_reset: 
     return floats
 
 
-def pack_columns_to_groups(w: np.ndarray, bias: np.ndarray, lanes: int) -> np.ndarray:
+def pack_columns_to_groups(w: np.ndarray, bias: np.ndarray, lanes: int) -> np.ndarray | Packed:
     """[K, N] and [N] → groups of 4 * ``lanes`` columns, each a bias row and K rows; few columns one after the other."""
     if 4 * w.shape[1] <= lanes:
         return np.concatenate([_fill(bias[None], lanes).reshape(-1), _fill(w.T, lanes).reshape(-1)])
@@ -117,12 +137,10 @@ def pack_columns_to_groups(w: np.ndarray, bias: np.ndarray, lanes: int) -> np.nd
     return pack_gates_to_groups(w.T, nothing, bias[None], lanes, 4 * lanes, narrow_in_turns=False)
 
 
-def _turns(count: int) -> np.ndarray:
-    """The rows 0 to ``count``, those of the longer first half by turns with those of the second."""
-    first = count - count // 2
-    turns = np.empty(count, np.intp)
-    turns[::2], turns[1::2] = np.arange(first), np.arange(first, count)
-    return turns
+def _turns(place: np.ndarray, rows: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Where the rows go and which they are: those of the longer first half by turns with those of the second."""
+    first = len(rows) - len(rows) // 2
+    return (place[::2], rows[:first]), (place[1::2], rows[first:])
 
 
 def _fill(rows: np.ndarray, lanes: int) -> np.ndarray:

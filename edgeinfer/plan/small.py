@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from ..errors import ModelLoadError
 from ..graph import Graph, Node, Small
 from ..records import NamedTuple
+from .memory import Packed
 from .pack import gru_bias_rows, lstm_bias_rows, rnn_bias_rows
 
 F16, I8, I8_FAST = 1, 2, 3
@@ -116,7 +118,7 @@ def matrix(small: Small, d: int | None = None) -> Matrix:
 
 def pack_small_cell(
     op: str, linear: bool, w: Matrix, r: Matrix, bias: np.ndarray, lanes: int, kind: int, vnni: bool
-) -> np.ndarray:
+) -> Packed:
     """W [G*H, F], R [G*H, H] and biases [2*G*H] of one direction → the sections of groups that its kernel reads."""
     hidden = r.values.shape[1]
     sections: Sequence[tuple[Sequence[int], int, np.ndarray]]
@@ -129,20 +131,47 @@ def pack_small_cell(
     else:
         summed = bias.reshape(2, 3, hidden).sum(axis=0)
         sections = [((0, 1), 2 * lanes, summed[:2]), ((2,), 4 * lanes, summed[2:])]
-    parts = []
-    for gates, units, bias_rows in sections:
-        for first in range(0, hidden, units):
-            chosen = np.arange(first, min(first + units, hidden))
-            columns = np.concatenate([gate * hidden + chosen for gate in gates])
-            parts.append(_group(w, r, columns, bias_rows[:, chosen].reshape(-1), lanes, kind, vnni))
-    return np.concatenate(parts)
+
+    def group(section: int, first: int) -> np.ndarray:
+        gates, units, bias_rows = sections[section]
+        chosen = np.arange(first, min(first + units, hidden))
+        columns = np.concatenate([gate * hidden + chosen for gate in gates])
+        return _group(w, r, columns, bias_rows[:, chosen].reshape(-1), lanes, kind, vnni)
+
+    return _one_by_one(
+        [[partial(group, i, n) for n in range(0, hidden, units)] for i, (_, units, _) in enumerate(sections)]
+    )
 
 
-def pack_small_columns(w: Matrix, bias: np.ndarray, lanes: int, kind: int) -> np.ndarray:
+def pack_small_columns(w: Matrix, bias: np.ndarray, lanes: int, kind: int) -> Packed:
     """A Dense's columns [N, K] and biases [N] → groups of 4 * ``lanes`` columns."""
     nothing = Matrix(np.zeros((len(bias), 0), w.values.dtype), np.zeros(len(bias), np.float32))
-    columns = [np.arange(n, min(n + 4 * lanes, len(bias))) for n in range(0, len(bias), 4 * lanes)]
-    return np.concatenate([_group(w, nothing, some, bias[some], lanes, kind, False) for some in columns])
+
+    def group(first: int) -> np.ndarray:
+        some = np.arange(first, min(first + 4 * lanes, len(bias)))
+        return _group(w, nothing, some, bias[some], lanes, kind, False)
+
+    return _one_by_one([[partial(group, n) for n in range(0, len(bias), 4 * lanes)]])
+
+
+def _one_by_one(sections: Sequence[Sequence[Callable[[], np.ndarray]]]) -> Packed:
+    """Groups that are each made when they are written; in a section, all but the last have one size."""
+    sections = [makes for makes in sections if makes]
+    ends = [{0: makes[0](), len(makes) - 1: makes[-1]()} if len(makes) > 1 else {0: makes[0]()} for makes in sections]
+    sizes = [
+        found[0].nbytes * (len(makes) - 1) + found[len(makes) - 1].nbytes
+        for makes, found in zip(sections, ends, strict=True)
+    ]
+
+    def fill(out: np.ndarray) -> None:
+        raw, at = out.view(np.uint8), 0
+        for makes, found in zip(sections, ends, strict=True):
+            for i, make in enumerate(makes):
+                part = found[i] if i in found else make()
+                raw[at : at + part.nbytes] = part
+                at += part.nbytes
+
+    return Packed(sum(sizes) // 4, fill)
 
 
 def pack_small_table(values: np.ndarray) -> np.ndarray:

@@ -54,6 +54,8 @@ CASES: list[tuple[str, Limits, bytes]] = [
     ("rank", Limits(), build([node("Neg", ["x"], ["y"])], [value("x", [1] * 17)], [value("y", None)])),
     ("dimension", Limits(), build([node("Neg", ["x"], ["y"])], [value("x", [2**31])], [value("y", None)])),
     ("tensor_bytes", Limits(tensor_bytes=100), DATA),
+    ("parsed_bytes", Limits(), chain(3000)),
+    ("parsed_bytes", Limits(), recurrent_model("RNN", 1, 2, 1, spec={"provenance": {"a": [0] * 100_000}})),
 ]  # fmt: skip
 
 

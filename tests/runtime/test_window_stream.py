@@ -9,7 +9,7 @@ import pytest
 from graphs import build, draw, node, recurrent_model, token_model, two_outputs_model, value, weights
 
 import edgeinfer
-from edgeinfer.errors import InputError, StreamError
+from edgeinfer.errors import InputError, ModelLimitError, StreamError
 
 TOLERANCE = 1e-6
 LENGTH = 4
@@ -362,3 +362,24 @@ def test_a_model_of_several_inputs_is_not_asked_to_choose_a_mode() -> None:
     m = load(build([add], [value("a", ["n", "t", 2]), value("b", ["n", "t", 2])], [value("y", ["n", "t", 2])]))
     with pytest.raises(StreamError, match=r"a stream steps over one input, the model has \['a', 'b'\]"):
         m.stream()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shape"),
+    [
+        ([node("ReduceSum", ["x"], ["y"], keepdims=0)], r"\[\]"),
+        ([node("Slice", ["x", "zero", "zero", "zero"], ["y"])], r"\[0, 2, 1\]"),
+        ([node("Concat", ["x", "x"], ["y"], axis=0)], r"\[2, 2, 1\]"),
+    ],
+)
+def test_an_output_without_a_row_for_a_batch_of_1_is_refused_by_name(nodes: Any, shape: str, backend: Any) -> None:
+    zero = {"zero": np.array([0], np.int64)}
+    data = build(nodes, [value("x", ["batch", "time", 1])], [value("y", None)], zero)
+    with pytest.raises(StreamError, match=rf'output "y": a window needs its row for a batch of 1, .* {shape}'):
+        edgeinfer.load(data, backend=backend).stream(mode="window", window=2)
+
+
+def test_a_window_is_not_longer_than_a_tensor_may_be() -> None:
+    data = build([node("Neg", ["x"], ["y"])], [value("x", ["batch", "time", 1 << 16])], [value("y", None)])
+    with pytest.raises(ModelLimitError, match='a window of 1048576 over input "x": tensor_bytes is 274877906944'):
+        edgeinfer.load(data, backend="native").stream(mode="window", window=1 << 20)

@@ -114,8 +114,16 @@ def dequantize(
         shape[attributes["axis"]] = -1
         scale = scale.reshape(shape)
         zero = None if zero is None else zero.reshape(shape)
-    wide = x.astype(np.float64) if zero is None else x.astype(np.float64) - zero.astype(np.float64)
-    return ((wide.astype(np.float32) * scale.astype(np.float32)).reshape(x.shape),)
+    else:
+        scale = scale.reshape(())
+        zero = None if zero is None else zero.reshape(())
+    # eight bits and their difference are exact in float32, and weights are many
+    wide = x.astype(np.float32 if x.itemsize == 1 else np.float64)
+    if zero is not None:
+        wide -= zero.astype(wide.dtype)
+    found = wide.astype(np.float32, copy=False)
+    found *= scale.astype(np.float32)
+    return (found.reshape(x.shape),)
 
 
 def modulo(attributes: Attributes, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
