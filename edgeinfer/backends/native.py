@@ -172,6 +172,8 @@ class NativeBackend:
         return Parts(tuple(parts), partial(_repeat, partial(_Runner(program, plan).run, memory)))
 
     def _bind(self, shapes: Mapping[str, tuple[int, ...]]) -> BoundGraph:
+        if not self._prepared.checked:
+            bind(self._prepared.graph, shapes)  # a fused node does not see all that is wrong in those it was made of
         try:
             return bind(self._graph, shapes)
         except ModelFormatError:

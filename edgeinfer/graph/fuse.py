@@ -71,11 +71,18 @@ def _start(node: Node, constants: dict[str, np.ndarray], small: dict[str, Small]
         if len(node.inputs) > 2:
             bias = constants.get(node.inputs[2])
             columns = constants[inputs[1]].shape[1]
-            if bias is None or bias.size not in (1, columns) or bias.shape[-1:] not in ((), (1,), (columns,)):
+            if bias is None or not _is_row(bias, columns):
                 return None
             inputs.append(f"{node.name}//bias")
             constants[inputs[2]] = np.broadcast_to(bias.reshape(-1), (columns,)).copy()
     return Node(DENSE, node.name, tuple(inputs), node.outputs, {"activation": None})
+
+
+def _is_row(bias: np.ndarray, columns: int) -> bool:
+    """Whether every row of a product is given the same: a column [n, 1] gives each row its own, and fits as well."""
+    if bias.dtype != np.float32 or bias.ndim > 2:
+        return False
+    return bias.shape[-1:] in ((), (1,), (columns,)) and bias.size in (1, bias.shape[-1] if bias.ndim else 1)
 
 
 def _join(dense: Node, follower: Node, constants: dict[str, np.ndarray]) -> Node | None:
@@ -85,7 +92,7 @@ def _join(dense: Node, follower: Node, constants: dict[str, np.ndarray]) -> Node
     if follower.op_type == "Add" and len(dense.inputs) == 2:
         other = follower.inputs[1] if follower.inputs[0] == dense.outputs[0] else follower.inputs[0]
         bias = constants.get(other)
-        if bias is None or bias.shape != (constants[dense.inputs[1]].shape[1],):
+        if bias is None or bias.shape != (constants[dense.inputs[1]].shape[1],) or bias.dtype != np.float32:
             return None
         return dense._replace(inputs=(*dense.inputs, other), outputs=follower.outputs)
     if follower.op_type in _ACTIVATIONS:

@@ -55,7 +55,7 @@ def build_graph(model: ModelProto, policy: Policy = STRICT) -> Graph:
         names.add(value.name)
         inputs.append(_value_info(value, "input"))
     nodes = []
-    node_names: set[str] = set()
+    node_names: dict[str, int] = {}
     for item in proto.nodes:
         node = _node(item, opset, constants, names, node_names, tensors)
         if node is not None:
@@ -127,7 +127,7 @@ def _node(
     opset: int,
     constants: dict[str, np.ndarray],
     names: set[str],
-    node_names: set[str],
+    node_names: dict[str, int],
     tensors: _Tensors,
 ) -> Node | None:
     name = _node_name(item, node_names)
@@ -151,14 +151,18 @@ def _node(
     return normalize(Node(item.op_type, name, item.inputs, item.outputs, attributes), op, opset, constants)
 
 
-def _node_name(item: NodeProto, taken: set[str]) -> str:
-    """The node's name, its first output's where it has none; numbered where an earlier node has it."""
+def _node_name(item: NodeProto, taken: dict[str, int]) -> str:
+    """The node's name, its first output's where it has none; numbered where an earlier node has it.
+
+    ``taken`` has for each name the last number that it was given, or a thousand equal names would be a million looks.
+    """
     name = base = item.name or next((o for o in item.outputs if o), item.op_type)
-    count = 1
+    count = taken.get(base, 0)
     while name in taken:
         count += 1
         name = f"{base}_{count}"
-    taken.add(name)
+    taken[base] = max(count, 1)
+    taken.setdefault(name, 1)
     return name
 
 

@@ -35,7 +35,9 @@ class StepGraph(NamedTuple):
 class Prepared(NamedTuple):
     """A loaded model: its graph with constants folded, which inputs are states, and whether and how it streams.
 
-    ``joined`` is the same graph with each masked cell as one node; the graph itself where it has none.
+    ``joined`` is the same graph with each masked cell as one node; the graph itself where it has none. ``checked``:
+    every node was seen to fit its inputs; where 1 for each dimension that the file leaves open does not fit, what is
+    wrong shows when it runs.
     """
 
     graph: Graph
@@ -44,6 +46,7 @@ class Prepared(NamedTuple):
     streamability: Streamability
     step: StepGraph | None
     parameters: int
+    checked: bool
 
 
 def prepare(
@@ -75,16 +78,19 @@ def give(prepared: Prepared, constants: Mapping[str, np.ndarray]) -> Prepared:
 def _prepare(graph: Graph, joined: Graph, state_inputs: dict[str, str], parameters: int) -> Prepared:
     streamability = find_streamability(joined, state_inputs)
     step = _step_graph(joined, state_inputs, streamability) if streamability.streams else None
-    if step is None:
-        # Nothing is bound yet: with every dynamic dimension 1, what is wrong in a node shows at load.
+    checked = True
+    if step is None or joined is not graph:
+        # Not all is bound yet: with every dynamic dimension 1, what is wrong in a node shows at load.
         shapes = {i.name: tuple(d if isinstance(d, int) else 1 for d in i.shape) for i in graph.inputs}
         try:
             bind(graph, shapes)
         except ModelFormatError:
-            # a batch of 1 fits every model; 1 for another dimension may be what does not fit
-            if all(isinstance(d, int) for info in graph.inputs for d in info.shape[len(info.shape) > 1 :]):
+            # a batch of 1 fits every model, one step each that streams; 1 for another dimension may be what does not
+            fixed = all(isinstance(d, int) for info in graph.inputs for d in info.shape[len(info.shape) > 1 :])
+            if fixed or step is not None:
                 raise
-    return Prepared(graph, joined, state_inputs, streamability, step, parameters)
+            checked = False
+    return Prepared(graph, joined, state_inputs, streamability, step, parameters, checked)
 
 
 def _join(graph: Graph) -> Graph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,10 @@ from onnx import ModelProto, helper
 
 import edgeinfer
 from edgeinfer.errors import ModelFormatError, ModelLimitError, UnsupportedOperatorError
+from edgeinfer.graph.load import build_graph
 from edgeinfer.graph.ops import every_operator
+from edgeinfer.limits import Limits
+from edgeinfer.onnx_file import read_model
 
 X = np.zeros((2, 3), np.float32)
 
@@ -543,3 +547,37 @@ def test_a_state_whose_output_has_another_shape_is_refused() -> None:
     data = recurrent_model(spec={"states": [{"input": "l/initial_h", "output": "y"}]})
     with pytest.raises(ModelFormatError, match=r'state input "l/initial_h" is float32 \[1, 1, 5\], its output "y" is'):
         load(data)
+
+
+def test_thousands_of_nodes_of_one_name_are_numbered_in_no_time() -> None:
+    count = 20_000
+    nodes = [node("Relu", [f"v{i}"], [f"v{i + 1}"], "same") for i in range(count)]
+    data = build(nodes, [value("v0", [1])], [value(f"v{count}", [1])])
+    began = time.process_time()
+    proto = read_model(data, Limits(parsed_bytes=1 << 30))
+    names = [made.name for made in build_graph(proto).nodes]
+    assert time.process_time() - began < 10  # one look per name and node took longer than that
+    assert names[:3] == ["same", "same_2", "same_3"]
+    assert len(set(names)) == count
+
+
+def test_a_bias_of_another_type_is_refused_however_it_is_fused() -> None:
+    constants = {"w": draw(3, 5), "b": np.arange(5, dtype=np.int32)}
+    nodes = [node("MatMul", ["x", "w"], ["p"]), node("Add", ["p", "b"], ["y"], "n")]
+    data = build(nodes, [value("x", ["n", "m"])], [value("y", None)], constants)
+    message = r'in node "n" \(Add\): inputs of different types: float32, int32'
+    with pytest.raises(edgeinfer.InputError, match=message):
+        load(data)(X)
+    nodes = [node("Gemm", ["x", "w", "b"], ["y"], "n")]
+    data = build(nodes, [value("x", ["n", "m"])], [value("y", None)], constants)
+    with pytest.raises(edgeinfer.InputError, match=r'in node "n" \(Gemm\)'):
+        load(data)(X)
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_a_bias_that_is_a_column_gives_each_row_its_own(backend: Any) -> None:
+    w, bias = draw(3, 2), np.array([[10.0], [20.0]], np.float32)
+    data = build([node("Gemm", ["x", "w", "b"], ["y"])], [value("x", [2, 3])], [value("y", None)], {"w": w, "b": bias})
+    x = draw(2, 3, seed=5)
+    np.testing.assert_allclose(load(data, backend)(x), x @ w + bias, atol=1e-6)
+    np.testing.assert_allclose(ask_onnxruntime(data, {"x": x})[0], x @ w + bias, atol=1e-6)

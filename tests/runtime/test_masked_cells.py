@@ -409,3 +409,15 @@ def test_a_mask_that_does_not_come_step_by_step_does_not_stream() -> None:
 
     model = edgeinfer.load(masked_file(Masked(source="masking"), change), backend="native")
     assert not model.describe()["streams"]
+
+
+@pytest.mark.parametrize("form", ["stream", "sequence"])
+def test_a_mask_whose_nodes_break_the_rules_is_refused_though_no_node_of_it_runs(form: str) -> None:
+    def change(nodes: Nodes, constants: Constants) -> None:
+        constants["axes"] = np.array([[1]], np.int64)
+        nodes["L/mask/count"].input[1] = "axes"
+
+    data = masked_file(Masked(form=form), change)
+    feeds = {"x": np.ones((1, 2, 3), np.float32), "mask": np.ones((1, 2), np.bool_)}
+    with pytest.raises(edgeinfer.EdgeInferError, match=r'in node "L/mask/count" \(ReduceSum\): axes: expected'):
+        edgeinfer.load(data, backend="native").run(None, feeds)
