@@ -43,6 +43,11 @@ help:
 	@echo 'make soak      ten million steps of each kind of stream beside float64: memory, allocations, drift (some hours)'
 	@echo 'make kills     kill -9, a thousand times while a state is saved'
 	@echo 'make faults    every call that writes a file failing in every way (10 minutes)'
+	@echo 'make mutations every prefix of each small model, every flipped bit of the smallest bundled ones (some hours)'
+	@echo 'make hostile_graphs  graphs of all operators set to extremes: refused, or right (ARGS="--count 200000")'
+	@echo 'make bad_files files that break one rule each, and the error of each'
+	@echo 'make escapes   ways out of the folder by external data, watched by strace'
+	@echo 'make memory    what loading takes, beside what it may take'
 	@echo 'make clean     remove what was built'
 
 demo: $(RUN)/.installed
@@ -162,6 +167,11 @@ regress regress-record:
 .PHONY: faults kills soak
 faults kills soak: $(DEV)/.installed
 	.ci/need gcc=gcc
+	$(DEV)/bin/python -m tests.hardening.$@ $(ARGS)
+
+.PHONY: bad_files escapes hostile_graphs memory mutations
+bad_files escapes hostile_graphs memory mutations: $(DEV)/.installed
+	.ci/need strace=strace
 	$(DEV)/bin/python -m tests.hardening.$@ $(ARGS)
 
 roofline: build/cc/roofline

@@ -1,7 +1,8 @@
 """Tensors outside the model's file: off unless asked for, and then read from beneath the model's folder only.
 
 Every part of the path is opened relative to the folder before it, links are not followed, and what is not a regular
-file with one name is refused, so no file can be reached that does not lie in that folder itself.
+file with one name is refused, so no file can be reached that does not lie in that folder itself. It is refused before
+it is opened, since opening a pipe or a device is felt on its other side, and once more when it is open.
 """
 
 from __future__ import annotations
@@ -63,10 +64,10 @@ class ExternalData:
             handles.append(os.open(self._folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)))
             for part in parts[:-1]:
                 handles.append(os.open(part, _FLAGS | getattr(os, "O_DIRECTORY", 0), dir_fd=handles[-1]))
+            _check_plain(os.stat(parts[-1], dir_fd=handles[-1], follow_symlinks=False), what, location)
             handles.append(os.open(parts[-1], _FLAGS, dir_fd=handles[-1]))
             status = os.fstat(handles[-1])
-            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-                raise ModelFormatError(f"{what}: external data: {location!r} is not a plain file with one name")
+            _check_plain(status, what, location)
             if start + length > status.st_size:
                 raise ModelFormatError(
                     f"{what}: external data: expected bytes {start} to {start + length}, "
@@ -85,7 +86,13 @@ class ExternalData:
 
 def can_read_safely() -> bool:
     """Whether this system can open a file relative to a folder without following links."""
-    return os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW") and hasattr(os, "pread")
+    relative = {os.open, os.stat} <= os.supports_dir_fd
+    return relative and hasattr(os, "O_NOFOLLOW") and hasattr(os, "pread")
+
+
+def _check_plain(status: os.stat_result, what: str, location: str) -> None:
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        raise ModelFormatError(f"{what}: external data: {location!r} is not a plain file with one name")
 
 
 def _parts(location: str) -> list[str] | None:

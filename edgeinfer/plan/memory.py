@@ -108,6 +108,7 @@ class Pool:
                 blob[end : storage.offset + align(storage.size)] = 0
             blob.flags.writeable = False
             # the block is what the plans read; what it was made of may go
+            made_of: dict[Hashable, tuple[Storage, np.ndarray | Packed]]
             made_of = {key: (storage, blob[:0]) for key, (storage, _) in entries}
             # At last and at once: what interrupts this, a handler that plans the same model even, leaves a whole pool.
             if self.blob is None:
