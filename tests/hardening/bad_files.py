@@ -1,7 +1,7 @@
 """Files that break one rule each, with the error that `edgeinfer.load(path)` must give for each.
 
-`python -m tests.hardening.bad_files` writes them into build/hardening/bad, and loads each in a process that may take little
-memory beside what it has at its start.
+`python -m tests.hardening.bad_files` writes them into build/hardening/bad, and loads each in a process that may take
+little memory beside what it has at its start.
 """
 
 from __future__ import annotations
