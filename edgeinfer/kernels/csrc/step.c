@@ -1,24 +1,6 @@
 #include "canary.h"
 #include "core.h"
 
-ei_status ei_run_step(const ei_core *core, const ei_instr *code, size_t count, char **bases, const ei_step *layout,
-                      size_t *failed)
-{
-    const ei_status status = core->run(code, count, bases, failed);
-    if (status != EI_OK)
-        return status;
-    if (EI_CANARY("race")) {
-        static volatile int64_t taken;
-        taken++;
-    }
-    if (layout->state_in != EI_NO_BASE && layout->state_out != EI_NO_BASE) {
-        char *const live = bases[layout->state_out];
-        bases[layout->state_out] = bases[layout->state_in];
-        bases[layout->state_in] = live;
-    }
-    return EI_OK;
-}
-
 ei_status ei_run_steps(const ei_core *core, const ei_instr *code, size_t count, char **bases, const ei_step *layout,
                        size_t steps, size_t *failed_step, size_t *failed)
 {
