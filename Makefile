@@ -48,6 +48,11 @@ help:
 	@echo 'make bad_files files that break one rule each, and the error of each'
 	@echo 'make escapes   ways out of the folder by external data, watched by strace'
 	@echo 'make memory    what loading takes, beside what it may take'
+	@echo 'make api       calls of the API in any order under AddressSanitizer, the NumPy reference as the oracle (an hour)'
+	@echo 'make threads   eight threads on one model under ThreadSanitizer'
+	@echo 'make forks     a thousand forks in the middle of work'
+	@echo 'make interrupts  ten thousand SIGINT, and one at each point where Python can take it'
+	@echo 'make exits     the end of the interpreter with everything still alive'
 	@echo 'make clean     remove what was built'
 
 demo: $(RUN)/.installed
@@ -164,8 +169,8 @@ regress regress-record:
 	  $(PYTHON) bench/instructions.py build/$$cc/instructions $(REGRESS_ARGS); done
 
 # Hardening: what shows docs/security.md. Each is a program of tests/hardening; ARGS=--help says what it takes.
-.PHONY: faults kills soak
-faults kills soak: $(DEV)/.installed
+.PHONY: api exits faults forks interrupts kills soak threads
+api exits faults forks interrupts kills soak threads: $(DEV)/.installed
 	.ci/need gcc=gcc
 	$(DEV)/bin/python -m tests.hardening.$@ $(ARGS)
 

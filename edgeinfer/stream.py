@@ -65,7 +65,8 @@ class Stream(OneCaller):
         All or nothing: where an input does not fit (InputError), the state is as it was.
         """
         with self._turn():
-            ys, outputs = self._core.run(xs), self._core.outputs
+            outputs = self._core.outputs
+            ys = self._core.run(xs)
         return ys if len(outputs) == 1 else by_name(outputs, ys)
 
     def reset(self) -> None:

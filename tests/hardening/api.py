@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import subprocess
 import sys
 import tempfile
@@ -197,9 +196,14 @@ class Api(RuleBasedStateMachine):
     def on_stream(self, at: int, call: Callable[[Any, str], Any]) -> None:
         """A call on one of the streams; where it is refused the state must be as it was."""
         stream = self.streams[at % len(self.streams)]
-        before = stream.native.snapshot()
+        before = self.state(stream.native)
         if self.compare(lambda backend: call(getattr(stream, backend), backend)) is None:
-            assert stream.native.snapshot() == before, "a call that was refused has changed the state"
+            assert self.state(stream.native) == before, "a call that was refused has changed the state"
+
+    def state(self, stream: Any) -> bytes:
+        Api.calls += 1
+        found: bytes = stream.snapshot()
+        return found
 
     def draw(self, seed: int, *steps: int) -> np.ndarray:
         rng = np.random.default_rng(seed)
@@ -282,7 +286,7 @@ class Api(RuleBasedStateMachine):
             xs = self.draw(window or 0, 4)
             self.compare(lambda backend: getattr(stream, backend).run(xs))
 
-    @rule(at=st.integers(0, 99), form=st.sampled_from(list(FORMS)), seed=st.integers(0, 999), again=st.integers(1, 3))
+    @rule(at=st.integers(0, 99), form=st.sampled_from(list(FORMS)), seed=st.integers(0, 999), again=st.integers(1, 8))
     def step(self, at: int, form: str, seed: int, again: int) -> None:
         for i in range(again):
             self.on_stream(at, lambda stream, _, i=i: stream.step(FORMS[form](self.draw(seed + i))))
@@ -579,7 +583,7 @@ def in_a_process(environment: Mapping[str, str], arguments: Sequence[str]) -> It
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.hardening.api", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--count", type=int, default=2000, help="calls to make (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=100_000, help="calls to make (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plain", action="store_true", help="without sanitizers")
     parser.add_argument("--models", nargs="+", choices=NAMES, default=NAMES)
@@ -592,9 +596,8 @@ def main() -> int:
     from . import builds, subjects
 
     arguments = ["--count", str(args.count), "--seed", str(args.seed), "--models", *args.models]
-    environment = {**os.environ, "PYTHONPATH": str(builds.ROOT), "PYTHONSAFEPATH": "1"}
-    if not args.plain:
-        environment = builds.environment("asan", builds.sanitized("asan"))
+    package = Path(edgeinfer.__file__).parents[1]
+    environment = builds.plain(package) if args.plain else builds.environment("asan", builds.sanitized("asan"))
     with tempfile.TemporaryDirectory() as folder:
         subjects.write(Path(folder))
         try:

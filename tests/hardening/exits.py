@@ -7,7 +7,6 @@ python -m tests.hardening.exits --plain --count 20     # each so many times, on 
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -71,7 +70,7 @@ def main() -> int:
     args = parser.parse_args()
     from . import subjects
 
-    environment = plain() if args.plain else builds.environment("asan", builds.sanitized("asan"))
+    environment = builds.plain() if args.plain else builds.environment("asan", builds.sanitized("asan"))
     with tempfile.TemporaryDirectory() as folder:
         model = subjects.write(Path(folder)) / "large.onnx"
         for _ in range(args.count):
@@ -82,11 +81,6 @@ def main() -> int:
                 print(way, file=sys.stderr, flush=True)
     print(f"{args.count} x {len(WAYS)} ways to end: status 0, nothing on stderr")
     return 0
-
-
-def plain(package: Path = builds.ROOT) -> dict[str, str]:
-    """The package in a folder as it stands, without sanitizers."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), str(builds.ROOT)]), "PYTHONSAFEPATH": "1"}
 
 
 if __name__ == "__main__":

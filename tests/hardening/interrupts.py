@@ -401,11 +401,10 @@ class Signals:
             pass
 
 
-def at_random(count: int, seed: int, report: Callable[[int], None] = lambda sent: None) -> tuple[int, int]:
+def at_random(chosen: Sequence[Case], count: int, seed: int) -> tuple[int, int]:
     """Send so many signals; returns how many were sent, and how many calls they interrupted. Raises FindingError."""
-    all_cases = cases()
     known: dict[str, tuple[Expected, float]] = {}
-    for case in all_cases:
+    for case in chosen:
         expected, subject = Expected.of(case), case.make()
         start = time.perf_counter()
         case.act(subject)
@@ -415,12 +414,13 @@ def at_random(count: int, seed: int, report: Callable[[int], None] = lambda sent
     try:
         turn = 0
         while signals.sent < count:
-            case = all_cases[turn % len(all_cases)]
+            case = chosen[turn % len(chosen)]
             subject, (expected, seconds) = case.make(), known[case.name]
             signals.interrupt(partial(case.act, subject), seconds)
             expected.check(case, subject, f"by signal {signals.sent} of seed {seed}")
             turn += 1
-            report(signals.sent)
+            if turn % 1000 == 0:
+                print(f"{signals.sent} signals", file=sys.stderr, flush=True)
     finally:
         signal.signal(signal.SIGINT, before)
     return signals.sent, signals.inside
@@ -429,30 +429,27 @@ def at_random(count: int, seed: int, report: Callable[[int], None] = lambda sent
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.hardening.interrupts", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("how", choices=("points", "signals"))
+    parser.add_argument("how", choices=("points", "signals", "both"), nargs="?", default="both")
     parser.add_argument("--count", type=int, default=10_000, help="signals to send (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the signals (default: %(default)s)")
+    parser.add_argument("--only", default="", help="calls whose name begins with this")
     args = parser.parse_args()
     try:
-        if args.how == "points":
+        chosen = [case for case in cases() if case.name.startswith(args.only)]
+        if args.how != "signals":
             total = 0
-            for case in cases()[1:]:
+            for case in chosen:
                 points = at_points(case)
                 print(f"{points:6} points  {case.name}", file=sys.stderr, flush=True)
                 total += points
-            print(f"KeyboardInterrupt at each of {total} points: every state old or new, all usable again")
-        else:
-            sent, inside = at_random(args.count, args.seed, _progress)
-            print(f"{sent} SIGINT, {inside} calls interrupted: every state old or new, all usable again")
+            print(f"KeyboardInterrupt at {total} points of {len(chosen)} calls: the state old or new, usable again")
+        if args.how != "points":
+            sent, inside = at_random(chosen, args.count, args.seed)
+            print(f"{sent} SIGINT, {inside} calls interrupted: the state old or new, usable again")
     except FindingError as finding:
         print(finding)
         return 1
     return 0
-
-
-def _progress(sent: int) -> None:
-    if sent % 1000 < 2:
-        print(f"\r{sent} signals", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

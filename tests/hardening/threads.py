@@ -11,12 +11,10 @@ right answer. ThreadSanitizer ends the process where two threads touch the same 
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,26 +22,26 @@ import numpy as np
 import edgeinfer
 
 THREADS = 8
-# Every so many of its own steps a thread does one of the other things, each in its turn.
-OTHERS_EVERY = 4
+# A thread takes its own steps by so many in one call, for which the core gives the GIL away, and then some one by one.
+BLOCK, SINGLE = 200, 10
 
 
 class Work:
     """What the threads share, and the answers that there are."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        self.count = count
-        self.data = (folder / "large.onnx").read_bytes()
+        self.blocks = max(1, count // (BLOCK + SINGLE))
+        self.steps = self.blocks * (BLOCK + SINGLE)
+        self.data = (folder / "floats.onnx").read_bytes()
         self.model = edgeinfer.load(self.data, backend="native")
         assert self.model.backend == "native"
-        self.x = np.linspace(-1, 1, 64, dtype=np.float32)
-        self.sequences = [np.tile(self.x, (1, steps, 1)) for steps in range(1, 12)]  # more shapes than plans are kept
+        self.x = np.linspace(-1, 1, 3, dtype=np.float32)
+        self.xs = np.tile(self.x, (BLOCK, 1))
         self.start = self.model.stream().snapshot()
         self.shared = self.model.stream()
         self.pool = self.model.pool(THREADS)
         self.slots = [self.pool.add() for _ in range(THREADS)]
-        reference = self.model.stream()
-        self.ys = [reference.step(self.x) for _ in range(20)]
+        self.ys = self.model.stream().run(self.xs)
         self.took = [0] * THREADS
         self.busy = [0] * THREADS
         self.errors: list[BaseException] = []
@@ -56,10 +54,7 @@ class Work:
             thread.join()
         if self.errors:
             raise self.errors[0]
-        reference = self.model.stream()
-        for _ in range(sum(self.took)):
-            reference.step(self.x)
-        assert self.shared.snapshot() == reference.snapshot(), "a shared stream took another number of steps"
+        assert self.shared.snapshot() == self._after(BLOCK * sum(self.took)), "a shared stream took other steps"
 
     def _guarded(self, me: int) -> None:
         try:
@@ -69,67 +64,54 @@ class Work:
 
     def _work(self, me: int) -> None:
         own = self.model.stream()
-        others: list[Callable[[int, int], None]] = [
-            self._step_shared,
-            self._step_pool,
-            self._call,
-            self._open_and_close,
-            self._load,
-            self._save_shared,
-        ]
-        for i in range(self.count):
-            y = own.step(self.x)
-            if i < len(self.ys):
-                assert np.array_equal(y, self.ys[i]), "a stream of its own gave another answer"
-            if i % OTHERS_EVERY == 0:
-                others[i // OTHERS_EVERY % len(others)](me, i)
-        reference = self.model.stream()
-        reference.run(np.tile(self.x, (self.count, 1)))
-        assert own.snapshot() == reference.snapshot(), "a stream of its own has another state"
+        for i in range(self.blocks):
+            ys = own.run(self.xs)
+            assert i or np.array_equal(ys, self.ys), "a stream of its own gave another answer"
+            for _ in range(SINGLE):
+                own.step(self.x)
+            for call in (self._run_shared, self._step_pool, self._save_shared):
+                try:
+                    call(me)
+                except edgeinfer.StreamError:
+                    self.busy[me] += 1
+            self._call(i)
+            self._open_and_close()
+            if i % 100 == me:
+                assert np.array_equal(edgeinfer.load(self.data, backend="native")(self.xs[None])[0], self.ys)
+        assert own.snapshot() == self._after(self.steps), "a stream of its own has another state"
 
-    def _step_shared(self, me: int, i: int) -> None:
-        try:
-            self.shared.step(self.x)
-            self.took[me] += 1
-        except edgeinfer.StreamError:
-            self.busy[me] += 1
+    def _after(self, steps: int) -> bytes:
+        stream = self.model.stream()
+        stream.run(np.tile(self.x, (steps, 1)))
+        return stream.snapshot()
 
-    def _step_pool(self, me: int, i: int) -> None:
-        try:
-            y = self.pool.step([self.slots[me]], self.x[None])
-            self.pool.reset(self.slots[me])
-            assert y.shape == (1, 3)
-        except edgeinfer.StreamError:
-            self.busy[me] += 1
+    def _run_shared(self, me: int) -> None:
+        self.shared.run(self.xs)
+        self.took[me] += 1
 
-    def _call(self, me: int, i: int) -> None:
-        xs = self.sequences[i % len(self.sequences)]
-        y = self.model(xs)
-        assert np.array_equal(y[0], self.ys[: xs.shape[1]]), "a call gave another answer"
+    def _step_pool(self, me: int) -> None:
+        assert self.pool.step([self.slots[me]], self.x[None]).shape == (1, 2)
+        self.pool.reset(self.slots[me])
 
-    def _open_and_close(self, me: int, i: int) -> None:
+    def _save_shared(self, me: int) -> None:
+        self.shared.snapshot()
+
+    def _call(self, i: int) -> None:
+        steps = BLOCK - i % 11  # more shapes than plans are kept
+        assert np.array_equal(self.model(self.xs[None, :steps])[0], self.ys[:steps]), "a call gave another answer"
+
+    def _open_and_close(self) -> None:
         with self.model.stream() as stream:
             stream.restore(self.start)
             twin = stream.fork()
-            assert np.array_equal(twin.run(self.sequences[4][0]), self.ys[:5])
+            assert np.array_equal(twin.run(self.xs), self.ys), "a fork gave another answer"
         twin.close()
-
-    def _load(self, me: int, i: int) -> None:
-        if i % 100 == 0:
-            model = edgeinfer.load(self.data, backend="native")
-            assert np.array_equal(model(self.sequences[0])[0], self.ys[:1])
-
-    def _save_shared(self, me: int, i: int) -> None:
-        try:
-            self.shared.snapshot()
-        except edgeinfer.StreamError:
-            self.busy[me] += 1
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.hardening.threads", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--count", type=int, default=1000, help="steps of each thread (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=100_000, help="steps of each thread (default: %(default)s)")
     parser.add_argument("--plain", action="store_true", help="without the sanitizer")
     parser.add_argument("--here", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -137,15 +119,13 @@ def main() -> int:
         work = Work(args.here, args.count)
         work.run()
         took, busy = sum(work.took), sum(work.busy)
-        print(
-            f"{THREADS} threads, {args.count} steps each, {took} of a shared stream, {busy} refused as busy: all right"
-        )
+        steps = f"{THREADS} threads, {work.steps:,} steps each of its own stream, {BLOCK * took:,} of a shared one"
+        print(f"{steps}, {busy:,} calls refused as busy: all right")
         return 0
     from . import builds, subjects
 
-    environment = {**os.environ, "PYTHONPATH": str(builds.ROOT), "PYTHONSAFEPATH": "1"}
-    if not args.plain:
-        environment = builds.environment("tsan", builds.sanitized("tsan"))
+    package = Path(edgeinfer.__file__).parents[1]
+    environment = builds.plain(package) if args.plain else builds.environment("tsan", builds.sanitized("tsan"))
     with tempfile.TemporaryDirectory() as folder:
         subjects.write(Path(folder))
         command = [sys.executable, "-m", "tests.hardening.threads", "--here", folder, "--count", str(args.count)]
