@@ -1,9 +1,10 @@
-/* Counts what is asked of the allocator, by LD_PRELOAD. */
+/* Counts what a thread asks of the allocator, by LD_PRELOAD. Other threads, as those that onnxruntime starts when it is
+ * imported, allocate when they like. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stddef.h>
 
-static long calls;
+static _Thread_local __attribute__((tls_model("initial-exec"))) long calls;
 static void *(*next_malloc)(size_t), *(*next_realloc)(void *, size_t);
 
 long allocations(void) { return calls; }
