@@ -251,7 +251,8 @@ cdef class Engine:
         if self._reject and not self._program._core.all_finite(<const float *> cnp.PyArray_DATA(xs), xs.size):
             self._convert.refuse(xs, True)
         y = cnp.PyArray_EMPTY(self._y_rank + 1, dims, cnp.NPY_FLOAT32, 0)
-        self._advance(<const char *> cnp.PyArray_DATA(xs), <char *> cnp.PyArray_DATA(y), xs.shape[0])
+        if not self._advance(<const char *> cnp.PyArray_DATA(xs), <char *> cnp.PyArray_DATA(y), xs.shape[0]):
+            _fill_nan(<float *> cnp.PyArray_DATA(y), y.size)
         return y
 
     @cython.final

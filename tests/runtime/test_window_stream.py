@@ -56,6 +56,15 @@ def test_a_window_waits_until_it_is_full(backend: Any) -> None:
     assert np.isfinite(ys[LENGTH - 1 :]).all()
 
 
+def test_a_run_of_one_step_over_a_window_that_waits_is_nan(backend: Any) -> None:
+    stream = load(windowed(start="wait"), backend).stream()
+    for _ in range(LENGTH - 1):
+        held = np.zeros((1, 2), np.float32)  # what the memory of the answer may have held before
+        del held
+        assert np.isnan(stream.run(XS[:1])).all()
+    assert np.isfinite(stream.run(XS[:1])).all()
+
+
 def test_wait_is_the_default(backend: Any) -> None:
     assert load(windowed(), backend).stream().step(XS[0]) is None
 
