@@ -15,11 +15,17 @@ import numpy as np
 
 from .errors import StreamError
 
+Finish = Callable[[np.ndarray], Any]
+
 
 class Engine(Protocol):
-    """Takes a step; None where there is no answer yet."""
+    """Takes a step; None where there is no answer yet.
 
-    def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray | None: ...
+    finish makes a step's record what is returned, before the state changes: what it may run out of memory for is had by
+    then. It may be handed the record unfilled, to take views of.
+    """
+
+    def step(self, x: Any, out: np.ndarray | None, finish: Finish | None) -> Any: ...
 
 
 class Turns:
@@ -57,14 +63,13 @@ class Closed:
 class OneCaller:
     """Lets one caller in at a time. ``_busy_text`` is what others get."""
 
-    __slots__ = ("_engine", "_finish", "_scalar", "_turn")
+    __slots__ = ("_engine", "_finish", "_turn")
     _busy_text: ClassVar[str]
 
-    def __init__(self, engine: Engine, scalar: bool, finish: Callable[[np.ndarray], Any] | None) -> None:
-        """scalar: an answer has one element, and comes as a float. finish: makes a step's record what is returned."""
+    def __init__(self, engine: Engine, scalar: bool, finish: Finish | None) -> None:
+        """scalar: an answer has one element, and comes as a float. finish: as Engine.step has it."""
         self._turn = Turns(self._busy_text)
-        self._scalar = scalar
-        self._finish = finish
+        self._finish = np.ndarray.item if scalar else finish
         self._use(engine)
 
     def _use(self, engine: Engine) -> None:
@@ -80,9 +85,4 @@ class OneCaller:
         Raises InputError for an input that does not fit (the state is as it was), StreamError when closed or busy.
         """
         with self._turn():
-            y = self._engine.step(x, out)
-        if out is not None or y is None:
-            return y
-        if self._scalar:
-            return y.item()
-        return y if self._finish is None else self._finish(y)
+            return self._engine.step(x, out, self._finish if out is None else None)

@@ -145,7 +145,7 @@ class Model:
         self._converters = {i.name: Converter(i, i.shape, reject_nonfinite) for i in self._backend.inputs}
         self._quick: dict[tuple[int, ...], Callable[[Any], Any] | None] = {}
         self._sessions: OrderedDict[tuple[tuple[int, ...], ...], Session] = OrderedDict()
-        self._locks: dict[int, threading.RLock] = {}
+        self._locks = {os.getpid(): _new_lock()}
 
     @property
     def backend(self) -> str:
@@ -204,7 +204,7 @@ class Model:
             return twin
         if self._prepared is None:
             raise ModelLoadError("backend onnxruntime: an input cannot become a constant; load the model on native")
-        twin._locks = {}
+        twin._locks = {os.getpid(): _new_lock()}
         twin._prepared = give(self._prepared, constants)
         twin._backend = self._backend.given(twin._prepared)
         twin.inputs = tuple(info for info in self.inputs if info.name not in constants)
@@ -512,7 +512,8 @@ class Model:
         A forked child has one of its own: no thread of its parent is there to give that of the parent back. The same
         thread may come again, by a signal's handler or the garbage collector.
         """
-        return self._locks.setdefault(os.getpid(), threading.RLock())
+        found = self._locks.get(os.getpid())
+        return self._locks.setdefault(os.getpid(), _new_lock()) if found is None else found
 
     def _remember(self, shape: tuple[int, ...], session: Session) -> None:
         """The session's quick way, for the next array of this shape."""
@@ -584,6 +585,13 @@ class Model:
                 start = self._start.get(info.name)
                 arrays[info.name] = np.zeros(shape, info.dtype) if start is None else start
         return arrays
+
+
+def _new_lock() -> threading.RLock:
+    try:
+        return threading.RLock()
+    except RuntimeError:  # all that it says
+        raise MemoryError("no memory for a lock") from None
 
 
 def _shown(info: ValueInfo) -> dict[str, Any]:

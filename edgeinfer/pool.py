@@ -11,7 +11,7 @@ import numpy as np
 
 from .backends import StepEngine, Turns
 from .backends.base import Converter, PoolEngine, StateLayout, check_out, record_shape
-from .caller import Closed
+from .caller import Closed, Finish
 from .errors import InputError, StreamError
 from .stream import Outputs, by_name
 
@@ -31,15 +31,17 @@ class Pool:
         capacity: int,
     ) -> None:
         # Which slots are in use. Nobody else keeps that: one store takes a slot or frees it, whatever interrupts.
-        self._used = np.zeros(capacity, np.uint8)
+        self._taken = bytearray(capacity)
+        self._used = np.frombuffer(self._taken, np.uint8)
+        # below it, all are in use
+        self._lowest = 0
         # not a method of self: a pool that is let go of is gone at once, not when the collector comes by
         self._engine = make(self._used, partial(_refuse, self._used))
         self._layout = layout
         self._outputs = outputs
+        self._named = None if len(outputs) == 1 else partial(by_name, outputs)
         self._sha256 = model_sha256
         self._capacity = capacity
-        # The highest first, so that the lowest is taken from the end. After an interruption one of them may be in use.
-        self._free = list(range(capacity - 1, -1, -1))
         self._closed = False
         self._turns = Turns(_BUSY)
 
@@ -60,24 +62,22 @@ class Pool:
     def add(self) -> int:
         """Take a slot into use, in the state that a new stream has. Raises StreamError where none is free."""
         with self._turn():
-            while self._free and self._used[self._free[-1]]:
-                self._free.pop()
-            if not self._free:
+            slot = self._taken.find(0, self._lowest)
+            if slot < 0:
                 raise StreamError(
                     f"the pool is full: all {self._capacity} slots are in use; pool.remove(slot) frees one"
                 )
-            slot = self._free[-1]
             self._engine.set_state(slot, self._layout.initial())
-            self._used[slot] = True
-            self._free.pop()
+            self._lowest = slot
+            self._taken[slot] = True
             return slot
 
     def remove(self, slot: int) -> None:
         """Take a slot out of use; add() may give its number again. Raises StreamError for one that is not in use."""
         with self._turn():
             slot = self._one(slot)
-            self._free.append(slot)
-            self._used[slot] = False
+            self._lowest = min(self._lowest, slot)
+            self._taken[slot] = False
 
     def reset(self, slot: int) -> None:
         """Bring a slot back to the state that a new stream has."""
@@ -97,8 +97,7 @@ class Pool:
             which = self._numbers(slots)
             if out is not None:
                 self._check_out(out, len(which), x)
-            ys = self._engine.step(which, x, out)
-        return ys if out is not None or len(self._outputs) == 1 else by_name(self._outputs, ys)
+            return self._engine.step(which, x, out, self._named if out is None else None)
 
     def snapshot(self, slot: int) -> bytes:
         """A slot's state as bytes, for restore() here, or of any stream of the same model."""
@@ -145,7 +144,8 @@ class Pool:
 
     def _one(self, slot: Any) -> int:
         """A slot in use. Raises StreamError for any other."""
-        if isinstance(slot, (int, np.integer)) and not isinstance(slot, bool) and slot in self.slots:
+        whole = isinstance(slot, (int, np.integer)) and not isinstance(slot, bool)
+        if whole and 0 <= slot < self._capacity and self._taken[slot]:
             return int(slot)
         raise StreamError(f"slot {slot!r} is not in use; the pool has {self._capacity} slots, {len(self)} in use")
 
@@ -188,7 +188,7 @@ class PlainPool:
         self._refuse = refuse
         self._states: dict[int, np.ndarray] = {}
 
-    def step(self, slots: np.ndarray, x: Any, out: np.ndarray | None = None) -> np.ndarray:
+    def step(self, slots: np.ndarray, x: Any, out: np.ndarray | None, finish: Finish | None) -> Any:
         which = slots.tolist()
         for position, slot in enumerate(which):
             if not 0 <= slot < len(self._used) or not self._used[slot] or slot in which[:position]:
@@ -200,11 +200,12 @@ class PlainPool:
             self._engine.set_state(self._states[slot])
             ys[row] = self._engine.run(xs[row : row + 1])[0]
             after[slot] = self._engine.get_state()
+        if out is not None:
+            out[...] = ys
+            ys = out
+        answer = ys if finish is None else finish(ys)
         self._states.update(after)
-        if out is None:
-            return ys
-        out[...] = ys
-        return out
+        return answer
 
     def get_state(self, slot: int) -> np.ndarray:
         return self._states[slot]

@@ -11,7 +11,7 @@ import numpy as np
 
 from .backends import OneCaller, StepEngine
 from .backends.base import Converter, StateLayout, WindowEngine, check_out
-from .caller import Closed, Engine
+from .caller import Closed, Engine, Finish
 from .errors import StreamError
 from .spec import Window
 
@@ -27,7 +27,7 @@ class Core(Protocol):
     @property
     def engine(self) -> Engine: ...
 
-    def run(self, xs: Any) -> np.ndarray: ...
+    def run(self, xs: Any, finish: Finish | None) -> Any: ...
 
     def reset(self) -> None: ...
 
@@ -45,15 +45,15 @@ class Core(Protocol):
 class Stream(OneCaller):
     """Made by Model.stream(). For one thread at a time: a second one gets StreamError, never a torn state."""
 
-    __slots__ = ("__weakref__", "_as_float", "_core", "_sha256")
+    __slots__ = ("__weakref__", "_as_float", "_core", "_named", "_sha256")
     _busy_text = "the stream is busy in another thread; give each thread its own model.stream()"
 
     def __init__(self, core: Core, model_sha256: str, scalar: bool) -> None:
         outputs = core.outputs
         one_element = len(outputs) == 1 and math.prod(outputs[0][1]) == 1
         # not a method of self: a stream that is let go of is gone at once, not when the collector comes by
-        finish = None if len(outputs) == 1 else partial(by_name, outputs)
-        super().__init__(core.engine, scalar and one_element, finish)
+        self._named = None if len(outputs) == 1 else partial(by_name, outputs)
+        super().__init__(core.engine, scalar and one_element, self._named)
         self._core = core
         self._sha256 = model_sha256
         self._as_float = scalar
@@ -65,9 +65,7 @@ class Stream(OneCaller):
         All or nothing: where an input does not fit (InputError), the state is as it was.
         """
         with self._turn():
-            outputs = self._core.outputs
-            ys = self._core.run(xs)
-        return ys if len(outputs) == 1 else by_name(outputs, ys)
+            return self._core.run(xs, self._named)
 
     def reset(self) -> None:
         """Back to the state that a new stream has."""
@@ -208,14 +206,15 @@ class PlainWindow:
         self._shape = shape
         self._items = np.empty((0, *(d or 0 for d in convert.shape)), convert.dtype)
 
-    def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray | None:
+    def step(self, x: Any, out: np.ndarray | None, finish: Finish | None) -> Any:
         check_out(out, self._shape, x)
         items = self._with(self._items, self._convert.checked(x))
         y = self._answer(items, out)
+        answer = y if y is None or finish is None else finish(y)
         self._items = items
-        return y
+        return answer
 
-    def run(self, xs: Any) -> np.ndarray:
+    def run(self, xs: Any, finish: Finish | None = None) -> Any:
         items = self._items
         ys = np.full((len(checked := self._convert.checked(xs, many=True)), *self._shape), np.nan, np.float32)
         for step, x in enumerate(checked):
@@ -223,8 +222,9 @@ class PlainWindow:
             y = self._answer(items, None)
             if y is not None:
                 ys[step] = y
+        answer = ys if finish is None else finish(ys)
         self._items = items
-        return ys
+        return answer
 
     def items(self) -> np.ndarray:
         return self._items

@@ -8,8 +8,10 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
+from ..caller import Finish
 from ..errors import InputError, StreamError
 from ..graph import Prepared, State, ValueInfo
+from ..kernels.quiet import quietly
 from ..records import NamedTuple
 from ..spec import Window
 
@@ -17,7 +19,7 @@ from ..spec import Window
 class PoolEngine(Protocol):
     """The states of many streams, by slot. A step is all or nothing."""
 
-    def step(self, slots: np.ndarray, x: Any, out: np.ndarray | None = None) -> np.ndarray:
+    def step(self, slots: np.ndarray, x: Any, out: np.ndarray | None, finish: Finish | None) -> Any:
         """slots: int64 [n], nobody else's; x: [n, …], one item for each. Raises what ``refuse`` raises for a slot."""
         ...
 
@@ -29,9 +31,9 @@ class PoolEngine(Protocol):
 class WindowEngine(Protocol):
     """One stream's window: its last inputs, and the answer over them. Several outputs come as one flat record."""
 
-    def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray | None: ...
+    def step(self, x: Any, out: np.ndarray | None, finish: Finish | None) -> Any: ...
 
-    def run(self, x: Any) -> np.ndarray: ...
+    def run(self, x: Any, finish: Finish | None = None) -> Any: ...
 
     def items(self) -> np.ndarray:
         """The inputs that came, at most as many as the window is long."""
@@ -91,9 +93,9 @@ class Parts(NamedTuple):
 class StepEngine(Protocol):
     """One stream's step and state. Several outputs come as one flat record, in the model's order."""
 
-    def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray: ...
+    def step(self, x: Any, out: np.ndarray | None, finish: Finish | None) -> Any: ...
 
-    def run(self, x: Any) -> np.ndarray: ...
+    def run(self, x: Any, finish: Finish | None = None) -> Any: ...
 
     def get_state(self) -> np.ndarray: ...
 
@@ -224,8 +226,7 @@ class Converter:
         if not array.size and kind == "f":
             return array.astype(self.dtype)  # an empty list has no type of its own
         if (wanted == "f" and kind in "fiu") or (wanted == "b" and kind == "b"):
-            with np.errstate(over="ignore"):
-                return array.astype(self.dtype)
+            return quietly(array.astype, self.dtype)
         if wanted in "iu" and kind in "iu":
             cast = array.astype(self.dtype)
             if not np.array_equal(cast, array):

@@ -10,10 +10,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..caller import Finish
 from ..errors import InputError, ModelFormatError, ModelLimitError, ModelLoadError
 from ..graph import BoundGraph, Node, Prepared, StepGraph, Value, bind, fuse, node_bytes, node_macs
-from ..kernels.native import Call, Program, Slots, Stepper, core_has_vnni, core_lanes, core_names
+from ..kernels.native import Call, Program, Slots, Stepper, aligned_empty, core_has_vnni, core_lanes, core_names
 from ..kernels.native import Window as NativeWindow
+from ..kernels.quiet import quietly
 from ..plan import (
     ARENA,
     FIRST_IO,
@@ -28,7 +30,6 @@ from ..plan import (
     Plan,
     Pool,
     View,
-    aligned_empty,
     check_fast,
     lower,
     name_arithmetic,
@@ -265,8 +266,7 @@ def _call(call: NumpyCall, plan: Plan, buffers: tuple[np.ndarray | None, ...]) -
 
     ins = [array(item) if isinstance(item, View) else item for item in call.ins]
     try:
-        with np.errstate(all="ignore"):
-            outs = call.twin(call.attributes, *ins)
+        outs = quietly(call.twin, call.attributes, *ins)
     except IndexError:
         raise InputError(f'in node "{call.node}": an index is outside the table', name=call.node) from None
     except InputError as error:
@@ -377,28 +377,30 @@ class SegmentedStepper:
         self._next = aligned_empty(state_bytes)
         self._state[:] = 0
 
-    def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
+    def step(self, x: Any, out: np.ndarray | None, finish: Finish | None) -> Any:
         check_out(out, self._shape, x)
-        y = into_record([self._advance(self._convert.checked(x))], out, self._shape)
+        y = into_record([self._advance(self._convert.checked(x), self._state, self._next)], out, self._shape)
+        answer = y if finish is None else finish(y)
         self._state, self._next = self._next, self._state
-        return y
+        return answer
 
-    def run(self, x: Any) -> np.ndarray:
+    def run(self, x: Any, finish: Finish | None = None) -> Any:
         xs = self._convert.checked(x, many=True)
         ys = np.empty((len(xs), *self._shape), np.float32)
-        before = self._state.copy()
-        try:
-            for step in range(len(xs)):
-                ys[step] = self._advance(xs[step : step + 1])  # an array even where an item is a number
-                self._state, self._next = self._next, self._state
-        except BaseException:
-            self._state[:] = before
-            raise
-        return ys
+        answer = ys if finish is None else finish(ys)
+        # the state that a failure leaves is in neither of the two that are written
+        state, banks = self._state, (self._next, aligned_empty(len(self._state)))
+        for step in range(len(xs)):
+            after = banks[step % 2]
+            ys[step] = self._advance(xs[step : step + 1], state, after)  # an array even where an item is a number
+            state = after
+        if len(xs):
+            self._state, self._next = state, self._state
+        return answer
 
-    def _advance(self, x: np.ndarray) -> np.ndarray:
+    def _advance(self, x: np.ndarray, state: np.ndarray, after: np.ndarray) -> np.ndarray:
         y = np.empty(self._shape, np.float32)
-        self._runner.run((self._arena, self._state, self._next, x, y))
+        self._runner.run((self._arena, state, after, x, y))
         return y
 
     def get_state(self) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from ..caller import Finish
 from ..errors import InputError, ModelFormatError, ModelLoadError, StreamError
 from ..graph import Prepared, State, ValueInfo
 from .base import Converter, Parts, StateLayout, check_out, into_record
@@ -42,6 +43,8 @@ class OnnxRuntimeBackend:
         options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except MemoryError:
+            raise
         except Exception as error:
             raise ModelFormatError(f"ONNX Runtime refuses the model: {error}") from None
         self.inputs = tuple(_info(item) for item in self._session.get_inputs())
@@ -68,6 +71,8 @@ class OnnxRuntimeBackend:
                 )
         try:
             return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+        except MemoryError:
+            raise
         except Exception as error:
             raise InputError(f"ONNX Runtime refuses the input: {error}") from None
 
@@ -122,20 +127,22 @@ class OnnxRuntimeStepper:
         self._outputs = [info.name for info in backend.outputs if info.name not in kept]
         self._shape = shape
 
-    def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
+    def step(self, x: Any, out: np.ndarray | None, finish: Finish | None) -> Any:
         check_out(out, self._shape, x)
         y, states = self._advance(self._convert.checked(x), self._states, out)
+        answer = y if finish is None else finish(y)
         self._states = states
-        return y
+        return answer
 
-    def run(self, x: Any) -> np.ndarray:
+    def run(self, x: Any, finish: Finish | None = None) -> Any:
         xs = self._convert.checked(x, many=True)
         states = self._states
         ys = np.empty((len(xs), *self._shape), np.float32)
         for step, item in enumerate(xs):
             ys[step], states = self._advance(item, states, None)
+        answer = ys if finish is None else finish(ys)
         self._states = states
-        return ys
+        return answer
 
     def _advance(
         self, x: np.ndarray, states: Mapping[str, np.ndarray], out: np.ndarray | None

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..caller import Finish
 from ..errors import InputError
 from ..graph import BoundGraph, Prepared, StepGraph, bind, node_bytes, node_macs
+from ..kernels.quiet import quietly
 from .base import Converter, Part, Parts, StateLayout, check_out, into_record
 
 
@@ -63,8 +65,7 @@ class ReferenceSession:
         for item in self._bound.nodes:
             ins = [None if not name else self._value(name, arrays) for name in item.node.inputs]
             try:
-                with np.errstate(all="ignore"):
-                    outs = item.op.twin(item.node.attributes, *ins)
+                outs = quietly(item.op.twin, item.node.attributes, *ins)
             except IndexError:
                 message = f"{item.node.where}: an index is outside the table"
                 raise InputError(message, name=item.node.name) from None
@@ -117,22 +118,24 @@ class ReferenceStepper:
         self._shape = shape
         self._states = {state.input: state.initial for state in states.states}
 
-    def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
+    def step(self, x: Any, out: np.ndarray | None, finish: Finish | None) -> Any:
         check_out(out, self._shape, x)
         outputs, states = self._advance(self._convert.checked(x), self._states)
         y = into_record(outputs, out, self._shape)
+        answer = y if finish is None else finish(y)
         self._states = states
-        return y
+        return answer
 
-    def run(self, x: Any) -> np.ndarray:
+    def run(self, x: Any, finish: Finish | None = None) -> Any:
         xs = self._convert.checked(x, many=True)
         ys = np.empty((len(xs), *self._shape), np.float32)
         states = self._states
         for step, item in enumerate(xs):
             outputs, states = self._advance(item, states)
             ys[step] = into_record(outputs, None, self._shape)
+        answer = ys if finish is None else finish(ys)
         self._states = states
-        return ys
+        return answer
 
     def _advance(
         self, x: np.ndarray, states: Mapping[str, np.ndarray]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..errors import ModelFormatError, ModelLimitError
+from ..kernels.quiet import quietly
 from ..limits import FOLDED_BYTES, Limits
 from ..records import NamedTuple
 from .fuse import INTERNAL
@@ -144,8 +145,7 @@ def _widened(graph: Graph, name: str, value: Value | None) -> Value | None:
 
 def _fold(node: Node, op: Op, ins: list[Value | None], outs: list[Value]) -> list[Value]:
     try:
-        with np.errstate(all="ignore"):
-            arrays = op.twin(node.attributes, *(None if v is None else v.data for v in ins))
+        arrays = quietly(op.twin, node.attributes, *(None if v is None else v.data for v in ins))
     except (ValueError, IndexError, TypeError, ArithmeticError) as error:
         raise node.malformed(f"its constants do not compute: {error}") from None
     folded = []

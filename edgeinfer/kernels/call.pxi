@@ -36,7 +36,7 @@ cdef class Call:
         self._states, self._spares = states, spares
         self._outputs = tuple((base, shape, np.dtype(dtype).num) for base, shape, dtype in outputs)
         if (needed[self._x_base] > self._x_count * np.dtype(x_dtype).itemsize
-                or any(needed[base] > np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64))
+                or any(needed[base] > np.dtype(dtype).itemsize * _product(shape)
                        for base, shape, dtype in outputs)):
             raise ValueError("memory shorter than the plan says")
         self._zeros = _aligned(max([needed[base] for base in states], default=0))

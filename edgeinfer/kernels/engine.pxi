@@ -4,6 +4,9 @@
 cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object number, int *overflow) except? -1
 
+    ctypedef struct PyFloatObject:
+        double ob_fval
+
 cdef extern from "numpy/arrayobject.h":
     ctypedef struct PyArrayObject_fields:
         char *data
@@ -78,7 +81,7 @@ cdef class OneCaller:
 
     def __init__(self, engine, bint scalar, finish):
         self._scalar = scalar
-        self._finish = finish
+        self._finish = np.ndarray.item if scalar else finish
         self._use(engine)
 
     def _use(self, engine):
@@ -104,18 +107,12 @@ cdef class OneCaller:
         self._turns._taken = True
         try:
             if self._fast is None:
-                y = self._engine.step(x, out)
-            elif self._scalar and out is None:
+                return self._engine.step(x, out, self._finish if out is None else None)
+            if self._scalar and out is None:
                 return self._fast.step_to_float(x)
-            else:
-                y = self._fast.step_to_array(x, out)
+            return self._fast.step_to_array(x, out, self._finish if out is None else None)
         finally:
             self._turns._taken = False
-        if out is not None or y is None:
-            return y
-        if self._scalar:
-            return y.item()
-        return y if self._finish is None else self._finish(y)
 
 
 @cython.final
@@ -198,9 +195,9 @@ cdef class Engine:
         self._x_dtype = np.dtype(x_dtype)
         self._x_type = self._x_dtype.num
         self._y_shape = y_shape
-        self._x_count = int(np.prod(x_shape, dtype=np.int64))
+        self._x_count = _product(x_shape)
         self._x_bytes = self._x_count * self._x_dtype.itemsize
-        self._y_bytes = 4 * int(np.prod(y_shape, dtype=np.int64))
+        self._y_bytes = 4 * _product(y_shape)
         self._x_rank, self._y_rank = len(x_shape), len(y_shape)
         for i in range(self._x_rank):
             self._x_dims[i] = x_shape[i]
@@ -217,26 +214,33 @@ cdef class Engine:
         """Take the steps, or change nothing and raise. Returns 0 where a single step has no answer, else 1."""
         raise NotImplementedError
 
-    def step(self, x, out=None):
-        """One time step. Returns out, or a new float32 array of the step's output shape; None for no answer."""
-        return self.step_to_array(x, out)
+    def step(self, x, out, finish):
+        """One time step. Returns out, or a new float32 array of the step's output shape; None for no answer.
+
+        finish: as edgeinfer/caller.py has it.
+        """
+        return self.step_to_array(x, out, finish)
 
     @cython.final
-    cdef step_to_array(self, x, out):
+    cdef step_to_array(self, x, out, finish):
         cdef const char *data = self._input(x)
         cdef cnp.ndarray y = self._ring.take() if out is None else self._output(out, data)
-        return y if self._advance(data, <char *> cnp.PyArray_DATA(y), 1) else None
+        answer = y if finish is None else finish(y)
+        return answer if self._advance(data, <char *> cnp.PyArray_DATA(y), 1) else None
 
     @cython.final
     cdef step_to_float(self, x):
         """One time step of a model with one output of one element."""
         cdef float y = 0.0
+        # made before the state changes, since there may be no memory for it; nobody else has it yet
+        cdef object answer = PyFloat_FromDouble(y)
         if not self._advance(self._input(x), <char *> &y, 1):
             return None
-        return <double> y
+        (<PyFloatObject *> answer).ob_fval = y
+        return answer
 
-    def run(self, x):
-        """T steps: x [T, *x_shape] → float32 [T, *y_shape], state carried on."""
+    def run(self, x, finish=None):
+        """T steps: x [T, *x_shape] → float32 [T, *y_shape], state carried on. finish: as for a step."""
         cdef cnp.ndarray xs
         cdef cnp.npy_intp dims[MAX_RANK + 1]
         cdef cnp.ndarray y
@@ -251,9 +255,10 @@ cdef class Engine:
         if self._reject and not self._program._core.all_finite(<const float *> cnp.PyArray_DATA(xs), xs.size):
             self._convert.refuse(xs, True)
         y = cnp.PyArray_EMPTY(self._y_rank + 1, dims, cnp.NPY_FLOAT32, 0)
+        answer = y if finish is None else finish(y)
         if not self._advance(<const char *> cnp.PyArray_DATA(xs), <char *> cnp.PyArray_DATA(y), xs.shape[0]):
             _fill_nan(<float *> cnp.PyArray_DATA(y), y.size)
-        return y
+        return answer
 
     @cython.final
     cdef const char *_input(self, x) except NULL:

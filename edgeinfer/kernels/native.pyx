@@ -2,7 +2,7 @@
 # cython: auto_pickle=False
 """The seam to the C core: checks and converts, releases the GIL where the work is long, calls C. No arithmetic."""
 
-from cpython.float cimport PyFloat_AS_DOUBLE
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_FromDouble
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_REFCNT, Py_XDECREF
@@ -20,6 +20,9 @@ import numpy as np
 from ..errors import InputError, StreamError
 
 cnp.import_array()
+
+cdef extern from "csrc/canary.h":
+    int EI_CANARY(const char *name)
 
 cdef enum:
     MAX_BASES = 64
@@ -99,7 +102,7 @@ cdef class Program:
             raise ValueError("constants shorter than the plan says")
         self._count = records.shape[0]
         self._code = <core.ei_instr *> PyMem_Malloc(self._count * sizeof(core.ei_instr) + 1)
-        if self._code == NULL:
+        if self._code == NULL and not EI_CANARY("unchecked allocation"):
             raise MemoryError
         memcpy(self._code, cnp.PyArray_DATA(records), self._count * sizeof(core.ei_instr))
         self._weights = <char *> cnp.PyArray_DATA(weights)
@@ -180,9 +183,27 @@ cdef cnp.ndarray _settled(cnp.ndarray x):
     return x if cnp.PyArray_ISFLOAT(x) else x.copy()
 
 
-cdef _aligned(Py_ssize_t size):
-    raw = np.empty(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
+def aligned_empty(Py_ssize_t size):
+    """``size`` bytes that begin on a boundary of 64; their content is undefined.
+
+    Asked for an array's address, NumPy ends the process where it has no memory to say it; here nobody asks.
+    """
+    return _aligned(size)
+
+
+cdef Py_ssize_t _product(tuple shape) except -1:
+    cdef Py_ssize_t product = 1
+    for dim in shape:
+        product *= <Py_ssize_t> dim
+    return product
+
+
+cdef cnp.ndarray _aligned(Py_ssize_t size):
+    cdef cnp.npy_intp total = size + 64
+    cdef void *lost = PyMem_Malloc(64) if EI_CANARY("leak after a failure") else NULL
+    cdef cnp.ndarray raw = cnp.PyArray_EMPTY(1, &total, cnp.NPY_UINT8, 0)
+    PyMem_Free(lost)
+    cdef Py_ssize_t start = -<Py_ssize_t> cnp.PyArray_DATA(raw) & 63
     return raw[start:start + size]
 
 

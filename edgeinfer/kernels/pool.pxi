@@ -34,8 +34,8 @@ cdef class Slots:
         self._x_dtype = np.dtype(convert.dtype)
         self._reject = reject_nonfinite and self._x_dtype.kind == "f"
         self._capacity, self._state_bytes = capacity, state_bytes
-        self._pool.x_stride = int(np.prod(x_shape, dtype=np.int64)) * self._x_dtype.itemsize
-        self._pool.y_stride = int(np.prod(y_shape, dtype=np.int64)) * 4
+        self._pool.x_stride = _product(x_shape) * self._x_dtype.itemsize
+        self._pool.y_stride = _product(y_shape) * 4
         if (needed[FIRST_IO] > self._pool.x_stride or needed[FIRST_IO + 1] > self._pool.y_stride
                 or needed[STATE_IN] > state_bytes or needed[STATE_OUT] > state_bytes):
             raise ValueError("memory shorter than the plan says")
@@ -53,8 +53,11 @@ cdef class Slots:
         self._seen = <int64_t *> cnp.PyArray_DATA(seen)
         self._calls = 0
 
-    def step(self, cnp.ndarray slots, x, out=None):
-        """One step of each of the slots (int64 [n]) with its row of x [n, *x_shape]: float32 [n, *y_shape]."""
+    def step(self, cnp.ndarray slots, x, out, finish):
+        """One step of each of the slots (int64 [n]) with its row of x [n, *x_shape]: float32 [n, *y_shape].
+
+        finish: as Engine.step has it.
+        """
         cdef Py_ssize_t n = slots.shape[0]
         cdef const int64_t *which = <const int64_t *> cnp.PyArray_DATA(slots)
         cdef cnp.ndarray xs, y
@@ -80,12 +83,13 @@ cdef class Slots:
             raise ValueError("out: a record for every slot in C order")
         if x_data < y_data + n * self._pool.y_stride and y_data < x_data + n * self._pool.x_stride:
             raise InputError("out: expected memory of its own, got an array that overlaps the input", name="out")
+        answer = y if finish is None else finish(y)
         with nogil:
             status = core.ei_run_pool(self._program._core, self._program._code, self._program._count, &self._pool,
                                       which, n, x_data, y_data, &row, &failed)
         if status != core.EI_OK:
             _raise(self._program, status, failed, f" in row {row}")
-        return y
+        return answer
 
     cdef bint _fits(self, x, Py_ssize_t n):
         """Whether it is an array of n inputs that needs no conversion."""

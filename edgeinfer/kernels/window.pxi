@@ -70,7 +70,7 @@ cdef class Window(Engine):
         cdef Py_ssize_t held = self._held, real = self._real, i
         cdef int answered = 1
         # many steps overwrite inputs that a failure would need again
-        before = self.items() if steps > 1 else None
+        cdef cnp.ndarray before = self.items() if steps > 1 else None
         try:
             for i in range(steps):
                 answered = self._one(x + i * self._x_bytes, y + i * self._y_bytes)
@@ -80,7 +80,7 @@ cdef class Window(Engine):
             if before is None:
                 self._held, self._real = held, real
             else:
-                self.set_items(before)
+                self._hold(<const char *> cnp.PyArray_DATA(before), real)
             raise
         return answered if steps == 1 else 1
 
@@ -133,8 +133,16 @@ cdef class Window(Engine):
 
     def set_items(self, items):
         """Take over the inputs of items(), or of another window of at most this length."""
-        cdef Py_ssize_t count = len(items), i
-        self._items[self._length:self._length + count] = items
+        cdef cnp.ndarray found = np.ascontiguousarray(items, self._x_dtype)
+        cdef Py_ssize_t count = len(items)
+        if count > self._length or found.size != count * self._x_count:
+            raise ValueError(f"at most {self._length} inputs of {self._x_count} numbers")
+        self._hold(<const char *> cnp.PyArray_DATA(found), count)
+
+    cdef void _hold(self, const char *items, Py_ssize_t count) noexcept:
+        """Take over so many inputs, which may stand in the window's own memory. Asks for none."""
+        cdef Py_ssize_t i
+        memmove(self._buffer + self._length * self._x_bytes, items, count * self._x_bytes)
         self._end, self._held, self._real = self._length + count, count, count
         if self._start == PAD_LEFT:
             for i in range(self._length - count):

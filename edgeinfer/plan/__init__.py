@@ -5,7 +5,7 @@ from __future__ import annotations
 from .gate_rows import GateRows
 from .instructions import KERNEL_NAMES
 from .lower import lower
-from .memory import ARENA, FIRST_IO, STATE_IN, STATE_OUT, WEIGHTS, Placement, Pool, aligned_empty
+from .memory import ARENA, FIRST_IO, STATE_IN, STATE_OUT, WEIGHTS, Placement, Pool
 from .plan import NumpyCall, Plan, Segment, View
 from .small import Arithmetic, check_fast, name_arithmetic
 
@@ -24,7 +24,6 @@ __all__ = [
     "Pool",
     "Segment",
     "View",
-    "aligned_empty",
     "check_fast",
     "lower",
     "name_arithmetic",

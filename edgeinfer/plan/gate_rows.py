@@ -122,18 +122,17 @@ def _tables(builder: Builder, gather: Node, use: _Use, compute: Compute) -> Gate
 
         def make(pack: Callable[[], np.ndarray | Packed] = pack, op: int = op) -> np.ndarray:
             linear = int(node.attributes["linear_before_reset"])
-            record = np.zeros(1, code.RECORD)
             made = pack()
             packed = made.array() if isinstance(made, Packed) else made
             table = np.ascontiguousarray(builder.data(gather.inputs[0]))
-            code.Instruction(
+            instruction = code.Instruction(
                 code.X_SUMS,
                 node.name,
                 (Ref(Storage(table.nbytes, CONSTANTS)), Ref(Storage(packed.nbytes, WEIGHTS))),
                 (Ref(Storage(size, ARENA)),),
                 (op, rows, features, hidden, linear),
-            ).write(record[0])
-            return compute(record, packed, table, size)
+            )
+            return compute(code.records([instruction]), packed, table, size)
 
         ref = builder.weights.get(("gate rows", gather.inputs[0], *key), make)
         if ref is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -79,6 +80,9 @@ RECORD = np.dtype(
     align=True,
 )
 
+# The same, field by field.
+_PACKED = struct.Struct(f"{1 + ACTS}i{2 * ACTS}f{INS + OUTS + 1}i{INS + OUTS + DIMS}q")
+
 Act = tuple[str, float, float]
 LINEAR: Act = ("Identity", 0.0, 0.0)
 
@@ -94,19 +98,25 @@ class Instruction(NamedTuple):
     acts: Sequence[Act] = ()
     indexed_by: str = ""  # the node whose indices it looks up, where that is another one
 
-    def write(self, record: np.void) -> None:
-        """Fill one element of an array of RECORD."""
-        record["op"] = self.op
-        record["in_base"] = NO_BASE
-        record["out_base"] = NO_BASE
-        record["dim"][: len(self.dims)] = self.dims
-        for i, (name, alpha, beta) in enumerate(self.acts):
-            record["act"][i] = ACTIVATIONS[name]
-            record["alpha"][i] = alpha
-            record["beta"][i] = beta
-        for kind, refs in (("in", self.ins), ("out", self.outs)):
-            for i, ref in enumerate(refs):
-                if ref is not None:
-                    base, offset = ref.place
-                    record[f"{kind}_base"][i] = base
-                    record[kind][i] = offset
+    def packed(self) -> bytes:
+        """One element of an array of RECORD."""
+        acts = [(ACTIVATIONS[name], alpha, beta) for name, alpha, beta in self.acts]
+        acts += [(0, 0.0, 0.0)] * (ACTS - len(acts))
+        ins, outs = _places(self.ins, INS), _places(self.outs, OUTS)
+        bases, offsets = zip(*ins, *outs, strict=True)
+        dims = (*self.dims, *(0,) * (DIMS - len(self.dims)))
+        columns = [number for column in zip(*acts, strict=True) for number in column]
+        return _PACKED.pack(self.op, *columns, *bases, 0, *offsets, *dims)
+
+
+def records(instructions: Iterable[Instruction]) -> np.ndarray:
+    """Instructions as the core reads them.
+
+    Their bytes are put together here: where NumPy has no memory to set a field of a record, it ends the process.
+    """
+    return np.frombuffer(b"".join([instruction.packed() for instruction in instructions]), RECORD)
+
+
+def _places(refs: Sequence[Ref | None], count: int) -> list[tuple[int, int]]:
+    found = [(NO_BASE, 0) if ref is None else ref.place for ref in refs]
+    return found + [(NO_BASE, 0)] * (count - len(found))

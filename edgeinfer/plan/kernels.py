@@ -13,6 +13,7 @@ import numpy as np
 
 from ..graph import LENGTHS, Node, Small, Value
 from ..graph.fuse import DENSE
+from ..kernels.quiet import quietly
 from ..kernels.twins.layout import slices
 from . import instructions as code
 from .builder import Builder
@@ -50,13 +51,14 @@ def packed_cell(
     def pack() -> np.ndarray | Packed:
         has_bias = len(node.inputs) > 3 and node.inputs[3]
         bias = builder.data(node.inputs[3])[d] if has_bias else np.zeros(2 * gates * hidden, np.float32)
-        with np.errstate(all="ignore"):  # what a file's infinities sum to is not ours to warn of
-            if kind is not None:
-                w_small, r_small = (matrix(builder.bound.graph.small[name], d) for name in node.inputs[1:3])
-                linear = bool(node.attributes["linear_before_reset"])
-                return pack_small_cell(node.op_type, linear, w_small, r_small, bias, builder.lanes, kind, vnni)
-            w, r = (builder.data(name) for name in node.inputs[1:3])
-            return pack_weights(w[d], r[d], bias, builder.lanes)
+        # quietly, as Pool.seal fills them: what a file's infinities sum to is not ours to warn of
+        if kind is not None:
+            w_small, r_small = (matrix(builder.bound.graph.small[name], d) for name in node.inputs[1:3])
+            linear = bool(node.attributes["linear_before_reset"])
+            rest = w_small, r_small, bias, builder.lanes, kind, vnni
+            return quietly(pack_small_cell, node.op_type, linear, *rest)
+        w, r = (builder.data(name) for name in node.inputs[1:3])
+        return quietly(pack_weights, w[d], r[d], bias, builder.lanes)
 
     return op if kind is None else _SMALL[op], (pack_weights, *node.inputs[1:4], d), pack
 

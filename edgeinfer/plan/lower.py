@@ -97,9 +97,7 @@ def _finish(
     builder: Builder, weights: np.ndarray, constants: np.ndarray, base_bytes: tuple[int, ...], work: int
 ) -> Plan:
     native = [item for item in builder.items if isinstance(item, code.Instruction)]
-    records = np.zeros(len(native), code.RECORD)
-    for record, instruction in zip(records, native, strict=True):
-        instruction.write(record)
+    records = code.records(native)
     segments = []
     start = stop = 0
     for item in builder.items:

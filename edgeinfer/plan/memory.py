@@ -6,6 +6,8 @@ from collections.abc import Callable, Hashable, Iterable
 
 import numpy as np
 
+from ..kernels.native import aligned_empty
+from ..kernels.quiet import quietly
 from ..records import NamedTuple
 
 ALIGN = 64
@@ -47,13 +49,6 @@ class Ref(NamedTuple):
 
 def align(size: int) -> int:
     return -(-size // ALIGN) * ALIGN
-
-
-def aligned_empty(size: int) -> np.ndarray:
-    """``size`` bytes that begin on a boundary of ALIGN; their content is undefined."""
-    raw = np.empty(size + ALIGN, np.uint8)
-    start = -raw.__array_interface__["data"][0] % ALIGN
-    return raw[start : start + size]
 
 
 class Packed(NamedTuple):
@@ -102,7 +97,7 @@ class Pool:
                 end = storage.offset + storage.size
                 place = blob[storage.offset : end]
                 if isinstance(made, Packed):
-                    made.fill(place.view(np.float32))
+                    quietly(made.fill, place.view(np.float32))
                 else:
                     place[:] = np.ascontiguousarray(made).reshape(-1).view(np.uint8)
                 blob[end : storage.offset + align(storage.size)] = 0

@@ -359,3 +359,29 @@ def test_a_file_that_says_nothing_must_be_told_the_mode() -> None:
     np.testing.assert_array_equal(pool.step([pool.add()], x)[0], m.stream(mode="stream").step(x[0]))
     with pytest.raises(StreamError, match="mode: a pool carries states, so expected 'stream', got 'window'"):
         m.pool(3, mode="window")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_an_answer_that_there_is_no_memory_for_leaves_every_state(
+    monkeypatch: pytest.MonkeyPatch, backend: Any
+) -> None:
+    def none_left(outputs: Any, record: np.ndarray) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(edgeinfer.pool, "by_name", none_left)
+    pool, slots = filled(load(two_outputs_model(), backend), 3, capacity=4)
+    pool.step(slots, draw(3, 2), out=np.empty((3, 3), np.float32))
+    before = [pool.snapshot(slot) for slot in slots]
+    with pytest.raises(MemoryError):
+        pool.step(slots, draw(3, 2))
+    assert [pool.snapshot(slot) for slot in slots] == before
+
+
+def test_the_lowest_free_slot_is_taken() -> None:
+    pool, slots = filled(load(), 5, capacity=6)
+    assert slots == [0, 1, 2, 3, 4]
+    for slot in (3, 1):
+        pool.remove(slot)
+    assert [pool.add() for _ in range(3)] == [1, 3, 5]
+    with pytest.raises(StreamError, match="the pool is full"):
+        pool.add()

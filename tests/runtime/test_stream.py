@@ -648,3 +648,30 @@ def test_a_step_that_is_refused_leaks_nothing() -> None:
         fail()
     gc.collect()
     assert sys.getallocatedblocks() - before < 200
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("mode", ["stream", "window"])
+def test_an_answer_that_there_is_no_memory_for_leaves_the_state(
+    monkeypatch: pytest.MonkeyPatch, backend: Any, mode: Any
+) -> None:
+    def none_left(outputs: Any, record: np.ndarray) -> None:
+        raise MemoryError
+
+    m = load(two_outputs_model(), backend)
+    window = 2 if mode == "window" else None
+    whole = m.stream(mode=mode, window=window)
+    xs = draw(6, 2)
+    expected = whole.run(xs)
+    monkeypatch.setattr(edgeinfer.stream, "by_name", none_left)
+    stream = m.stream(mode=mode, window=window)
+    record = np.empty(3, np.float32)
+    stream.step(xs[0], out=record)
+    before = stream.snapshot()
+    for call in (lambda: stream.step(xs[1]), lambda: stream.run(xs[1:])):
+        with pytest.raises(MemoryError):
+            call()
+        assert stream.snapshot() == before
+    for t in range(1, 6):
+        stream.step(xs[t], out=record)
+    np.testing.assert_array_equal(record[:2], expected["y"][-1])

@@ -13,7 +13,7 @@ static inline int ei_canary(const char *name) {
 }
 #define EI_CANARY(name) ei_canary(name)
 #else
-#define EI_CANARY(name) 0
+#define EI_CANARY(name) ((void)(name), 0)
 #endif
 
 #endif

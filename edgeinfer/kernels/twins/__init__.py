@@ -2,7 +2,7 @@
 and what answers off the step's path.
 
 A twin takes the node's attributes (defaults filled in) and its input arrays, None where an optional input is absent,
-and returns the outputs as a tuple.
+and returns the outputs as a tuple. It is called with NumPy's warnings off (kernels/quiet.py).
 """
 
 from __future__ import annotations

@@ -46,21 +46,18 @@ def _variadic(function: np.ufunc) -> Twin:
 def divide(attributes: Attributes, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
     """Integers divide towards zero, as in C; by zero gives zero, and the smallest by -1 wraps to itself."""
     if a.dtype.kind == "f":
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return (np.asarray(a / b),)
+        return (np.asarray(a / b),)
     safe = np.where(b == 0, 1, b)
-    with np.errstate(over="ignore"):
-        floor = a // safe
+    floor = a // safe
     quotient = floor + ((a % safe != 0) & ((a < 0) != (safe < 0)))
     return (np.where(b == 0, 0, quotient).astype(a.dtype),)
 
 
 def power(attributes: Attributes, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
     """In the type of a; whole numbers to a negative power go through float64, as NumPy refuses them."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        if a.dtype.kind in "iu" and b.dtype.kind == "i" and (b < 0).any():
-            return cast({"to": a.dtype}, np.power(a.astype(np.float64), b))
-        return (np.asarray(np.power(a, b)).astype(a.dtype),)
+    if a.dtype.kind in "iu" and b.dtype.kind == "i" and (b < 0).any():
+        return cast({"to": a.dtype}, np.power(a.astype(np.float64), b))
+    return (np.asarray(np.power(a, b)).astype(a.dtype),)
 
 
 def clip(
@@ -157,33 +154,17 @@ def _mish(x: np.ndarray) -> np.ndarray:
     return x * np.tanh(softplus(x))
 
 
-def _log(x: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.log(x))
-
-
-def _sqrt(x: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.sqrt(x))
-
-
 def _reciprocal(x: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        return np.asarray(1 / x)
-
-
-def _exp(x: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        return np.asarray(np.exp(x))
+    return np.asarray(1 / x)
 
 
 TWINS: dict[str, Twin] = {
     "Abs": _unary(np.abs),
     "Ceil": _unary(np.ceil),
     "Erf": erf,
-    "Exp": _unary(_exp),
+    "Exp": _unary(np.exp),
     "Floor": _unary(np.floor),
-    "Log": _unary(_log),
+    "Log": _unary(np.log),
     "Neg": _unary(np.negative),
     "Not": _unary(np.logical_not),
     "Reciprocal": _unary(_reciprocal),
@@ -191,7 +172,7 @@ TWINS: dict[str, Twin] = {
     "Sigmoid": _unary(sigmoid),
     "Sign": _unary(np.sign),
     "Softplus": _unary(softplus),
-    "Sqrt": _unary(_sqrt),
+    "Sqrt": _unary(np.sqrt),
     "Tanh": _unary(np.tanh),
     "Elu": _activation("Elu"),
     "HardSigmoid": _activation("HardSigmoid"),
