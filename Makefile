@@ -19,7 +19,7 @@ CORE := $(wildcard $(CSRC)/*.[ch])
 CORE_FLAGS := -std=c11 -O2 -ffp-contract=off -fno-math-errno
 
 # What $(CC) makes stands in build/cc; `make test-c` and others build the same files with other compilers elsewhere.
-.PHONY: check-c help demo test test-all test-c test-arm regress regress-record lint format wheel check-wheel sbom \
+.PHONY: check-c run-checks sanitize-c help demo test test-all test-c test-arm regress regress-record lint format wheel check-wheel sbom \
 	audit lock models support bench roofline clean
 
 help:
@@ -40,6 +40,8 @@ help:
 	@echo 'make roofline  how fast a step could be on this machine, and how fast the C core is (ARGS="--isa avx2 8,64")'
 	@echo 'make support   export 648 Keras models, compare each with Keras, write docs/keras-support.md (20 minutes)'
 	@echo 'make bench     time edgeinfer beside other runtimes and write docs/benchmarks.md (about 15 minutes)'
+	@echo 'make sanitize-c  the checks of the C core under AddressSanitizer and UndefinedBehaviorSanitizer'
+	@echo 'make no_memory  every allocation of load, calls, streams and pools failing in turn (an hour)'
 	@echo 'make soak      ten million steps of each kind of stream beside float64: memory, allocations, drift (some hours)'
 	@echo 'make kills     kill -9, a thousand times while a state is saved'
 	@echo 'make faults    every call that writes a file failing in every way (10 minutes)'
@@ -127,6 +129,17 @@ test-c:
 	.ci/need gcc=gcc clang=clang
 	set -e; for cc in gcc clang; do $(MAKE) --no-print-directory check-c WERROR=-Werror CHECK_CC=$$cc CHECK_OUT=build/$$cc; done
 
+# The same checks under sanitizers, which stop at the first read or write outside a block, and at what C leaves undefined.
+SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -DEI_CANARIES
+
+sanitize-c:
+	.ci/need gcc=gcc clang=clang
+	set -e; for cc in gcc clang; do \
+	  $(MAKE) --no-print-directory run-checks WERROR='-Werror $(SANITIZE)' CHECK_CC=$$cc CHECK_OUT=build/sanitized-$$cc; \
+	  for bug in 'gather reads past its table' 'gather overflows'; do \
+	    if EI_CANARY="$$bug" build/sanitized-$$cc/test_core generic > /dev/null 2>&1; then \
+	      echo "$$cc: the planted bug was not found: $$bug" >&2; exit 1; fi; done; done
+
 # A machine that is AArch64 itself needs neither the cross compiler nor the emulator.
 test-arm:
 ifeq ($(shell uname -m),aarch64)
@@ -140,7 +153,9 @@ endif
 
 # With one compiler, CHECK_CC: everything in C. Then the checks on the cores in CHECK_CORES, or all that can run, under
 # the emulator in CHECK_RUN if there is one.
-check-c: $(addprefix $(CHECK_OUT)/,roofline instructions test_core test_one_lane)
+check-c: $(addprefix $(CHECK_OUT)/,roofline instructions) run-checks
+
+run-checks: $(addprefix $(CHECK_OUT)/,test_core test_one_lane)
 	set -e; for core in $(or $(CHECK_CORES),$$($(CHECK_RUN) $(CHECK_OUT)/test_core --list)); do \
 	  $(CHECK_RUN) $(CHECK_OUT)/test_core $$core; done
 	$(CHECK_RUN) $(CHECK_OUT)/test_one_lane generic
@@ -169,8 +184,8 @@ regress regress-record:
 	  $(PYTHON) bench/instructions.py build/$$cc/instructions $(REGRESS_ARGS); done
 
 # Hardening: what shows docs/security.md. Each is a program of tests/hardening; ARGS=--help says what it takes.
-.PHONY: api exits faults forks interrupts kills soak threads
-api exits faults forks interrupts kills soak threads: $(DEV)/.installed
+.PHONY: api exits faults forks interrupts kills no_memory soak threads
+api exits faults forks interrupts kills no_memory soak threads: $(DEV)/.installed
 	.ci/need gcc=gcc
 	$(DEV)/bin/python -m tests.hardening.$@ $(ARGS)
 

@@ -8,6 +8,12 @@ static EI_NOINLINE ei_status EI_FN(ei_gather)(const ei_instr *instr, char *const
     char *out = ei_out(instr, bases, 0);
     if (dtype != EI_I32 && dtype != EI_I64)
         return EI_BAD_PROGRAM;
+    if (EI_CANARY("gather reads past its table"))
+        (void)*(const volatile char *)(table + (size_t)rows * row_bytes);
+    if (EI_CANARY("gather overflows")) {
+        volatile int64_t most = INT64_MAX;
+        most = most + count;
+    }
     for (int64_t i = 0; i < count; i++) {
         const int64_t row = ei_table_row(indices, i, dtype, rows);
         if (row < 0)

@@ -3,6 +3,7 @@
 #ifndef EI_ISA_H
 #define EI_ISA_H
 
+#include "canary.h"
 #include "compiler.h"
 #include "core.h"
 
