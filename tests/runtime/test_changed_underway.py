@@ -199,9 +199,9 @@ def test_a_close_between_a_run_and_its_answer_hurts_nobody() -> None:
     class ClosesLater:
         outputs = core.outputs
 
-        def run(self, xs: Any) -> Any:
+        def run(self, xs: Any, finish: Any) -> Any:
             stream._core = core
-            ys = core.run(xs)
+            ys = core.run(xs, finish)
             closer.start()
             return ys
 
