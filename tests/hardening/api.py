@@ -23,7 +23,7 @@ from typing import Any
 
 import hypothesis
 import numpy as np
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
@@ -125,14 +125,14 @@ FORMS: dict[str, Callable[[np.ndarray], Any]] = {
     "subclass": lambda x: x.view(_Array),
     "asks": lambda x: Changes(x),
     "memoryview": lambda x: memoryview(x),
-    "broadcast": lambda x: np.broadcast_to(x.reshape(-1)[:1], x.shape) if x.size else x,
+    "broadcast": lambda x: np.broadcast_to(x.reshape(-1)[:1], x.shape) if x.size and x.ndim else x,
     "nan": lambda x: _spoiled(x, np.nan),
     "infinity": lambda x: _spoiled(x, -np.inf),
     "nan in a list": lambda x: _spoiled(x, np.nan).tolist(),
     "beyond float32": lambda x: _spoiled(x.astype(np.float64), 1e300).tolist(),
     "asks and is nan": lambda x: Changes(_spoiled(x, np.nan)),
     "one more axis": lambda x: x[None],
-    "one axis less": lambda x: x.reshape(-1) if x.ndim != 1 else x[0],
+    "one axis less": lambda x: x.reshape(-1) if x.ndim != 1 else x[0] if x.size else None,
     "one more": lambda x: np.concatenate([x.reshape(-1), x.reshape(-1)[:1]]) if x.size else x,
     "empty": lambda x: x.reshape(-1)[:0],
     "token too high": lambda x: x + 7 if x.dtype.kind == "i" else x.astype(complex),
@@ -542,7 +542,7 @@ class Api(RuleBasedStateMachine):
 # --- running it
 
 
-def run(folder: Path, count: int, seed: int, names: Sequence[str] = NAMES) -> tuple[int, int]:
+def run(folder: Path, count: int, seed: int, names: Sequence[str] = NAMES, first: bool = False) -> tuple[int, int]:
     """Make at least so many calls, in this process: how many they were, and the seed after the last."""
     Api.folder, Api.names, Api.calls = folder, names, 0
     while Api.calls < count:
@@ -551,6 +551,7 @@ def run(folder: Path, count: int, seed: int, names: Sequence[str] = NAMES) -> tu
             stateful_step_count=STEPS,
             database=None,
             deadline=None,
+            phases=(Phase.generate,) if first else (Phase.generate, Phase.shrink),
             print_blob=False,
             suppress_health_check=list(HealthCheck),
         )
@@ -586,16 +587,18 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100_000, help="calls to make (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plain", action="store_true", help="without sanitizers")
+    parser.add_argument("--first", action="store_true", help="show the first example found, not a simple one")
     parser.add_argument("--models", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--here", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.here:
-        calls, seed = run(args.here, args.count, args.seed, args.models)
+        calls, seed = run(args.here, args.count, args.seed, args.models, args.first)
         print(f"{calls} calls, seeds {args.seed} to {seed - 1}, edgeinfer from {Path(edgeinfer.__file__).parent}")
         return 0
     from . import builds, subjects
 
     arguments = ["--count", str(args.count), "--seed", str(args.seed), "--models", *args.models]
+    arguments += ["--first"] * args.first
     package = Path(edgeinfer.__file__).parents[1]
     environment = builds.plain(package) if args.plain else builds.environment("asan", builds.sanitized("asan"))
     with tempfile.TemporaryDirectory() as folder:

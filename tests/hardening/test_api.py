@@ -40,6 +40,8 @@ def test_a_byte_written_behind_an_answer_is_found(tmp_path: Path) -> None:
 def test_a_state_that_is_not_copied_is_found(tmp_path: Path) -> None:
     sound = "        self.engine.set_state(other.engine.get_state())\n"
     package = builds.planted(tmp_path, "stream.py", sound, "        pass\n")
-    done = campaign(tmp_path, "--plain", "--models", "number", "--count", "2000", environment=builds.plain(package))
+    done = campaign(
+        tmp_path, "--plain", "--first", "--models", "number", "--count", "2000", environment=builds.plain(package)
+    )
     assert done.returncode == 1
     assert "fork" in done.stdout
