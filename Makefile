@@ -43,6 +43,7 @@ help:
 	@echo 'make sanitize-c  the checks of the C core under AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make no_memory  every allocation of load, calls, streams and pools failing in turn (an hour)'
 	@echo 'make soak      ten million steps of each kind of stream beside float64: memory, allocations, drift (some hours)'
+	@echo 'make fuzz      coverage-guided fuzzing of reader, loader, snapshots, metadata and C core (ARGS="--seconds 3600 loader")'
 	@echo 'make kills     kill -9, a thousand times while a state is saved'
 	@echo 'make faults    every call that writes a file failing in every way (10 minutes)'
 	@echo 'make mutations every prefix of each small model, every flipped bit of the smallest bundled ones (some hours)'
@@ -193,6 +194,11 @@ api exits faults forks interrupts kills no_memory soak threads: $(DEV)/.installe
 bad_files escapes hostile_graphs memory mutations: $(DEV)/.installed
 	.ci/need strace=strace
 	$(DEV)/bin/python -m tests.hardening.$@ $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(DEV)/.installed
+	.ci/need clang=clang
+	$(DEV)/bin/python -m tests.hardening.fuzz $(ARGS)
 
 roofline: build/cc/roofline
 	build/cc/roofline $(ARGS)

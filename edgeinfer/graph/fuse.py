@@ -75,7 +75,8 @@ def _start(node: Node, constants: dict[str, np.ndarray], small: dict[str, Small]
                 return None
             inputs.append(f"{node.name}//bias")
             constants[inputs[2]] = np.broadcast_to(bias.reshape(-1), (columns,)).copy()
-    return Node(DENSE, node.name, tuple(inputs), node.outputs, {"activation": None})
+    rank = 2 if node.op_type == "Gemm" else None
+    return Node(DENSE, node.name, tuple(inputs), node.outputs, {"activation": None, "rank": rank})
 
 
 def _is_row(bias: np.ndarray, columns: int) -> bool:
@@ -101,7 +102,7 @@ def _join(dense: Node, follower: Node, constants: dict[str, np.ndarray]) -> Node
             float(follower.attributes.get("alpha", 0.0)),
             float(follower.attributes.get("beta", 0.0)),
         )
-        return dense._replace(outputs=follower.outputs, attributes={"activation": chosen})
+        return dense._replace(outputs=follower.outputs, attributes={**dense.attributes, "activation": chosen})
     return None
 
 
@@ -110,7 +111,7 @@ def _infer(node: Node, ins: Sequence[Value | None]) -> list[Value]:
     assert x is not None and w is not None
     if x.dtype != w.dtype:
         raise node.malformed(f"inputs of different types: {x.dtype.name}, {w.dtype.name}")
-    if not x.shape or x.shape[-1] != w.shape[0]:
+    if node.attributes["rank"] not in (None, len(x.shape)) or not x.shape or x.shape[-1] != w.shape[0]:
         raise node.malformed(f"shapes {list(x.shape)} and {list(w.shape)} do not multiply")
     return [Value(x.dtype, (*x.shape[:-1], w.shape[1]))]
 
@@ -130,5 +131,5 @@ def _time(node: Node, ins: Sequence[Value | None], outs: Sequence[Value], times:
 
 
 INTERNAL: dict[str, Op] = {
-    DENSE: Op((2, 3), _infer, _twin, _time, attributes={"activation": None}),
+    DENSE: Op((2, 3), _infer, _twin, _time, attributes={"activation": None, "rank": None}),
 }

@@ -581,3 +581,13 @@ def test_a_bias_that_is_a_column_gives_each_row_its_own(backend: Any) -> None:
     x = draw(2, 3, seed=5)
     np.testing.assert_allclose(load(data, backend)(x), x @ w + bias, atol=1e-6)
     np.testing.assert_allclose(ask_onnxruntime(data, {"x": x})[0], x @ w + bias, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_gemm_of_more_than_matrices_is_refused_however_it_is_fused(backend: Any, known: bool) -> None:
+    shape = [2, 2, 3] if known else ["a", "b", "c"]
+    data = build([node("Gemm", ["x", "w"], ["y"], "n")], [value("x", shape)], [value("y", None)], {"w": draw(3, 4)})
+    message = r"(shapes|expected matrices, got shapes) \[2, 2, 3\] and \[3, 4\]"
+    with pytest.raises(edgeinfer.EdgeInferError, match=message):
+        load(data, backend)(draw(2, 2, 3))

@@ -259,3 +259,8 @@ def test_what_a_constant_convolution_needs_counts_as_folding() -> None:
     ) as info:
         edgeinfer.load(data, backend="native")
     assert info.value.limit == "folded_bytes"
+
+
+def test_a_list_that_was_an_attribute_once_is_missed_as_one() -> None:
+    with pytest.raises(ModelFormatError, match=r'in node "n" \(Unsqueeze\): attribute axes is missing'):
+        edgeinfer.load(one_node("Unsqueeze", {"a": draw(3, 2)}, opset=11))

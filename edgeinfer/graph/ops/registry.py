@@ -72,6 +72,9 @@ def normalize(node: Node, op: Op, opset: int, constants: dict[str, np.ndarray]) 
     for name, value in attributes.items():
         if value is REQUIRED:
             raise node.malformed(f"attribute {name} is missing")
+    for name, (index, since) in op.as_input.items():
+        if opset < since and index < op.inputs[0] and not any(inputs[index : index + 1]):
+            raise node.malformed(f"attribute {name} is missing")
     while inputs and not inputs[-1]:
         inputs.pop()
     complete = Node(node.op_type, node.name, tuple(inputs), node.outputs, attributes)

@@ -15,7 +15,7 @@ static EI_NOINLINE ei_status EI_FN(ei_gather)(const ei_instr *instr, char *const
         most = most + count;
     }
     for (int64_t i = 0; i < count; i++) {
-        const int64_t row = ei_table_row(indices, i, dtype, rows);
+        const int64_t row = ei_table_row(indices, i, dtype, rows + EI_CANARY("one row more"));
         if (row < 0)
             return EI_INDEX_OUT_OF_RANGE;
         memcpy(out + (size_t)i * row_bytes, table + (size_t)row * row_bytes, row_bytes);

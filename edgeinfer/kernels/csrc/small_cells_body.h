@@ -310,7 +310,7 @@ static EI_NOINLINE ei_status EI_FN(ei_dense_small)(const ei_instr *instr, char *
     const char *group = ei_in(instr, bases, 1);
     ei_f32 *out = (ei_f32 *)ei_out(instr, bases, 0);
     const int64_t block = ei_small_group_bytes(kind, 4, 4, inputs, 0);
-    ei_small_call call = {.inputs = inputs};
+    ei_small_call call = {.inputs = inputs, .h = x}; /* no h, but a place for its 0 values */
     for (int64_t n = 0; n < columns; n += 4 * EI_LANES, group += block) {
         const int64_t left = columns - n < 4 * EI_LANES ? columns - n : 4 * EI_LANES;
         for (int64_t row = 0; row < rows; row++) {
