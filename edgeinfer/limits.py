@@ -10,7 +10,7 @@ from .errors import ModelLimitError
 from .records import NamedTuple
 
 # A constant computed at load that is larger than this and than all that the file stores is a bomb, not a weight.
-FOLDED_BYTES = 1 << 21
+FOLDED_BYTES = 1 << 20
 
 
 class Limits(NamedTuple):

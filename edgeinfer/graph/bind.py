@@ -57,7 +57,7 @@ class _Budget:
         if self._taken + size > self._limit:
             raise ModelLimitError(
                 f"{node.where}: constants of {self._taken + size} bytes would be computed, the limit is "
-                f"{self._limit}: what the file stores, or 2 MiB",
+                f"{self._limit}: what the file stores, or 1 MiB",
                 limit="folded_bytes",
             )
         self._taken += size

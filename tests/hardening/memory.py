@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from small_files import small_cell
 
 import edgeinfer
 from edgeinfer import EdgeInferError
+from edgeinfer.limits import FOLDED_BYTES
 
 from .answers import LOAD_SLACK_BYTES, peak, reset_peak, trim_memory, warm
 from .builds import ROOT
@@ -67,6 +69,13 @@ def large() -> dict[str, Callable[[], bytes]]:
         constants = {"w": np.full((1000, 800, 3), WIDE)}
         return build([node("Conv", ["x", "w"], ["y"])], [value("x", ["n", 800, 9])], [value("y", None)], constants)
 
+    def folded(op: str, *more: str, **attributes: Any) -> bytes:
+        """As much as may be computed from next to nothing."""
+        constants = {"s": np.array([FOLDED_BYTES // 8 - 8]), "i": np.array(0)}
+        made = [node("ConstantOfShape", ["s"], ["w"]), node(op, ["w", *more], ["v"], **attributes)]
+        ends = [value("y", None), value("v", None)]
+        return build([*made, node("Neg", ["x"], ["y"])], [value("x", ["n"])], ends, constants, opset=20)
+
     transposed = node("Transpose", ["w"], ["v"], perm=[1, 0])
     return {
         "LSTM that streams": lambda: recurrent_model("LSTM", 8, 800, 4),
@@ -85,6 +94,9 @@ def large() -> dict[str, Callable[[], bytes]]:
         "MatMul, transposed by a node": lambda: matrix(transposed, node("MatMul", ["x", "v"], ["y"])),
         "Gather": table,
         "Conv": kernel,
+        **{f"folded {op}": partial(folded, op) for op in ("Erf", "Gelu", "Mish", "ReduceLogSumExp", "Softmax")},
+        "folded LayerNormalization": lambda: folded("LayerNormalization", "w"),
+        "folded CumSum": lambda: folded("CumSum", "i"),
         "bundled": lambda: (ROOT / "edgeinfer" / "models" / "sentiment.onnx").read_bytes(),
     }
 

@@ -79,12 +79,21 @@ def gelu(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
     if attributes["approximate"] == "tanh":
         inner = sqrt(2 / np.pi) * (x + 0.044715 * x**3)
         return ((0.5 * x * (1 + np.tanh(inner))).astype(x.dtype),)
-    error = np.vectorize(scalar_erf, otypes=[np.float64])(x.astype(np.float64) / sqrt(2.0))
-    return ((0.5 * x * (1 + error)).astype(x.dtype),)
+    inner = x.astype(np.float64)
+    inner /= sqrt(2.0)
+    error = _erf(inner)
+    error += 1
+    error *= 0.5 * x
+    return (error.astype(x.dtype),)
 
 
 def erf(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
-    return (np.vectorize(scalar_erf, otypes=[np.float64])(x).astype(x.dtype),)
+    return (_erf(x).astype(x.dtype),)
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    """In float64, one by one: np.vectorize would make an object of every element first."""
+    return np.fromiter(map(scalar_erf, x.flat), np.float64, x.size).reshape(x.shape)
 
 
 def selu(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray, ...]:
