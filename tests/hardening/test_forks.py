@@ -28,7 +28,8 @@ def test_a_child_that_is_forked_in_the_middle_of_work_goes_on(count: int) -> Non
 
 
 def test_a_lock_that_nobody_in_the_child_gives_back_is_found(tmp_path: Path) -> None:
-    package = builds.planted(tmp_path, "model.py", "self._locks.setdefault(os.getpid(), ", "self._locks.setdefault(0, ")
+    sound, broken = "self._locks.get(os.getpid())", "next(iter(self._locks.values()))"
+    package = builds.planted(tmp_path, "model.py", sound, broken)
     done = campaign(package, "--seconds", "5", "--count", "500")
     assert done.returncode == 1
     assert "a child did not end in 5 s" in done.stdout

@@ -1,4 +1,4 @@
-"""SIGINT in the middle of calls, shortened; and that a state not restored and a flag not given back are found."""
+"""SIGINT in the middle of calls, shortened; and that a torn state and a flag that is not given back are found."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ def campaign(package: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_a_state_that_is_not_restored_is_found(tmp_path: Path) -> None:
-    sound = "            self._state[:] = before\n            raise\n"
-    package = builds.planted(tmp_path, "backends/native.py", sound, "            raise\n")
+def test_a_state_that_is_written_before_the_end_is_found(tmp_path: Path) -> None:
+    sound = "state, banks = self._state, (self._next, aligned_empty(len(self._state)))"
+    broken = "state, banks = self._state, (self._next, self._state)"
+    package = builds.planted(tmp_path, "backends/native.py", sound, broken)
     for how, where in (("points", "at point"), ("signals", "by signal")):
         done = campaign(package, how, "--only", "numpy: run")
         assert done.returncode == 1, done.stderr
