@@ -52,7 +52,8 @@ def read_bytes(path: str, limits: Limits) -> bytes:
 
     Raises ModelLimitError where it is too long, OSError where it cannot be read.
     """
-    with open(path, "rb") as file:
+    # unbuffered: without memory for a buffer's lock open would raise RuntimeError
+    with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         limits.check("file_bytes", size, path)
         parts = [file.read(size)]

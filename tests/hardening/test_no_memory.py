@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from edgeinfer.limits import DEFAULT
+from edgeinfer.onnx_file import reader
 
 from .builds import planted
 from .no_memory import campaign
@@ -48,6 +52,21 @@ def test_a_step_into_an_array_of_the_callers_allocates_nothing(found: dict[str, 
 )
 def test_what_once_failed_after_the_state_had_changed_fails_before(only: str) -> None:
     assert campaign(only=only)["findings"] == []
+
+
+def test_a_file_is_opened_without_a_lock_that_there_may_be_no_memory_for(tmp_path: Path) -> None:
+    """Of which CPython says RuntimeError."""
+    made = []
+
+    def opened(*arguments: Any, **named: Any) -> Any:
+        made.append(open(*arguments, **named))  # noqa: SIM115 - read_bytes closes it
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "open", opened, raising=False)
+        (tmp_path / "m").write_bytes(b"abc" * 1000)
+        assert reader.read_bytes(str(tmp_path / "m"), DEFAULT) == b"abc" * 1000
+    assert [type(file) for file in made] == [io.FileIO]
 
 
 @pytest.mark.slow
