@@ -22,15 +22,12 @@ from .targets import TARGETS
 
 def main() -> None:
     name = sys.argv.pop(1)
-    form = MUTATORS.get(name)
-    more = {}
-    if form is not None:
+    form = MUTATORS[name]
 
-        def mutated(data: bytes, most: int, seed: int) -> bytes:
-            return form(data, most, seed, lambda part, size: atheris.Mutate(part, max(size, 1)))
+    def mutated(data: bytes, most: int, seed: int) -> bytes:
+        return form(data, most, seed, lambda part, size: atheris.Mutate(part, max(size, 1)))
 
-        more["custom_mutator"] = mutated
-    atheris.Setup(sys.argv, TARGETS[name], **more)
+    atheris.Setup(sys.argv, TARGETS[name], custom_mutator=mutated)
     atheris.Fuzz()
 
 
