@@ -320,13 +320,14 @@ def at_points(case: Case, most: int = 400) -> int:
 
 
 def _traced(case: Case, subject: object, at: AtPoint) -> None:
+    before = sys.gettrace()  # what measures coverage
     sys.settrace(at)
     try:
         case.act(subject)
     except KeyboardInterrupt:
         pass
     finally:
-        sys.settrace(None)
+        sys.settrace(before)
 
 
 # --- real signals
@@ -409,7 +410,8 @@ def at_random(chosen: Sequence[Case], count: int, seed: int) -> tuple[int, int]:
         start = time.perf_counter()
         case.act(subject)
         known[case.name] = expected, time.perf_counter() - start
-    before = signal.getsignal(signal.SIGINT)
+    before, trace = signal.getsignal(signal.SIGINT), sys.gettrace()
+    sys.settrace(None)  # what measures coverage has a lock that a signal would leave taken
     signals = Signals(seed)
     try:
         turn = 0
@@ -423,6 +425,7 @@ def at_random(chosen: Sequence[Case], count: int, seed: int) -> tuple[int, int]:
                 print(f"{signals.sent} signals", file=sys.stderr, flush=True)
     finally:
         signal.signal(signal.SIGINT, before)
+        sys.settrace(trace)
     return signals.sent, signals.inside
 
 

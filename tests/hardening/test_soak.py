@@ -39,18 +39,24 @@ def test_a_stream_neither_grows_nor_allocates_nor_drifts(tmp_path: Path, names: 
     )
 
 
-RUN = "            ys = self._core.run(xs)\n"
+RUN = "            return self._core.run(xs, self._named)\n"
+RUN_FIRST = RUN.replace("return", "ys =")
+RETURN = "            return ys\n"
 RESET = '    def reset(self) -> None:\n        """Back to the state that a new stream has."""\n'
 
 
 @pytest.mark.parametrize(
     ("sound", "broken", "finding"),
     [
-        (RUN, f"{RUN}            by_name.__dict__.setdefault('kept', []).append(ys.repeat(9))\n", "memory grew by"),
         (
             RUN,
-            f"{RUN}            kept = self._core.save()\n"
-            "            self._core.restore({k: v.astype('f2').astype('f4') for k, v in kept.items()})\n",
+            f"{RUN_FIRST}            by_name.__dict__.setdefault('kept', []).append(ys.repeat(9))\n{RETURN}",
+            "memory grew by",
+        ),
+        (
+            RUN,
+            f"{RUN_FIRST}            kept = self._core.save()\n"
+            f"            self._core.restore({{k: v.astype('f2').astype('f4') for k, v in kept.items()}})\n{RETURN}",
             "from float64, expected at most 1e-05",
         ),
         (
