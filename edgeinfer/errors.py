@@ -60,11 +60,15 @@ class ModelFormatError(ModelLoadError):
 
 
 class ModelLimitError(ModelLoadError):
-    """The model is well-formed but larger or deeper than a limit allows. ``limit`` is that limit's name."""
+    """The model is well-formed but larger or deeper than a limit allows.
 
-    def __init__(self, message: str, *, limit: str | None = None) -> None:
+    ``limit`` is that limit's name, ``raised`` a value with which the model may pass it.
+    """
+
+    def __init__(self, message: str, *, limit: str | None = None, raised: int | None = None) -> None:
         super().__init__(message)
         self.limit = limit
+        self.raised = raised
 
 
 class UnsupportedOperatorError(ModelLoadError):

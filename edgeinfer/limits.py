@@ -48,8 +48,12 @@ class Limits(NamedTuple):
         limit: int = getattr(self, name)
         if value > limit:
             at = "" if offset is None else f" at byte {offset}"
-            way_out = f"load(…, limits=Limits({name}={value})) raises it"
-            raise ModelLimitError(f"{what}{at}: {name} is {value}, the limit is {limit}; {way_out}", limit=name)
+            # what is counted while a file is read has only just passed the limit: twice as much may do, not as much
+            raised = max(value, 2 * limit)
+            way_out = f"load(…, limits=Limits({name}={raised})) raises it"
+            raise ModelLimitError(
+                f"{what}{at}: {name} is {value}, the limit is {limit}; {way_out}", limit=name, raised=raised
+            )
 
 
 DEFAULT = Limits()

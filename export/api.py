@@ -15,6 +15,7 @@ from .build import Built, build
 from .differences import Differences
 from .finish import node_counts
 from .form import Converted, Form
+from .limits import needed
 from .plan import DEFAULT_OPSET, Mode, Wanted, planned, read
 from .text_verify import verify_text
 
@@ -27,7 +28,7 @@ class Exported:
 
     ``stops`` says why the file is in sequence form, or is None; ``nodes`` counts the graph's operators;
     ``differences`` is None where verification was left out; ``text_layers`` names, by input, the text layer that
-    became its preprocessing.
+    became its preprocessing; ``limits`` are those of edgeinfer.Limits that loading the file needs raised.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class Exported:
     bytes: int
     differences: Differences | None
     text_layers: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 def to_onnx(
@@ -92,7 +94,14 @@ def exported(
 ) -> Exported:
     """What is said of a file that was written."""
     counts = node_counts(converted.proto)
-    size = len(built.data)
     return Exported(
-        target, converted.form, built.spec, converted.stops, counts, size, built.differences, text_layers or {}
+        target,
+        converted.form,
+        built.spec,
+        converted.stops,
+        counts,
+        len(built.data),
+        built.differences,
+        text_layers or {},
+        needed(built.data),
     )

@@ -20,6 +20,7 @@ from edgeinfer.cli.samples import random_feeds, random_steps
 from edgeinfer.model import Model
 
 from .differences import difference
+from .limits import RAISED
 
 STEPS = (10, 1_000, 100_000)
 # A window starts from zero at every step, so that nothing builds up over more of them.
@@ -77,20 +78,20 @@ class Drift:
 
 def measure(before: bytes, after: bytes, say: Callable[[str], None]) -> Drift:
     """Run both files. ``say`` is called with a line before each part that takes time."""
-    base = edgeinfer.load(before, backend="native")
-    small = edgeinfer.load(after, backend="native", precision="exact")
+    base = edgeinfer.load(before, backend="native", limits=RAISED)
+    small = edgeinfer.load(after, backend="native", precision="exact", limits=RAISED)
     assert base.isa is not None and small.spec is not None
     others = {f"{small.spec.weights} weights": small}
-    asked = edgeinfer.load(after, backend="native")
+    asked = edgeinfer.load(after, backend="native", limits=RAISED)
     if small.spec.activations == "int8":
         others["int8 weights and states"] = asked
-    others[_OTHER_ORDER] = edgeinfer.load(before, backend="native", isa="generic")
+    others[_OTHER_ORDER] = edgeinfer.load(before, backend="native", isa="generic", limits=RAISED)
     say("comparing with the goldens" if small.spec.goldens else "the file holds no goldens; comparing on random inputs")
     columns, rows = _drift(base, others, say)
     runtime = None
     if "onnxruntime" in available():
         say("comparing with ONNX Runtime on the same file")
-        peer = edgeinfer.load(after, backend="onnxruntime")
+        peer = edgeinfer.load(after, backend="onnxruntime", limits=RAISED)
         runtime = max(_apart(peer, small, feed) for feed in _feeds(small))
     say("timing")
     goldens = max(_from_goldens(base, small), _from_goldens(base, asked))

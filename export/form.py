@@ -18,6 +18,7 @@ from edgeinfer.spec import StatePair
 from . import finish
 from .errors import ExportError, all_in_one
 from .layers import Recorder, Recurrent
+from .limits import RAISED
 from .lowering import convert
 from .quiet import without_noise
 from .rebuild import rebuild
@@ -164,7 +165,7 @@ def _in_stream_form(traced: _Traced, streaming: Streaming) -> tuple[Converted | 
 def _output_times(converted: Converted) -> Mapping[str, int]:
     """Where the runtime finds each output's time axis. Raises NotCausalError naming the node that stops it."""
     states = [(pair.input, pair.output) for pair in converted.states]
-    prepared = prepare(read_model(converted.proto.SerializeToString()), states)
+    prepared = prepare(read_model(converted.proto.SerializeToString(), RAISED), states)
     if len(converted.inputs) > 1:
         return follow_time(prepared.joined, {item.name: _TIME_AXIS for item in converted.inputs if item.timed})
     if not prepared.streamability.streams:

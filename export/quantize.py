@@ -24,6 +24,7 @@ from edgeinfer.spec import SCHEMA_VERSION, SPEC_KEY, Spec
 from .drift import Drift, measure
 from .errors import DriftError, ExportError
 from .finish import check
+from .limits import RAISED
 from .plan import check_target
 
 Weights = Literal["int8", "float16"]
@@ -96,7 +97,7 @@ def quantize(
     check_target(target, source)
     say(f"reading {source}")
     before = source.read_bytes()
-    edgeinfer.load(before, backend="native")  # what is wrong with the file is said in its own words
+    edgeinfer.load(before, backend="native", limits=RAISED)  # what is wrong with the file is said in its own words
     proto = onnx.load_from_string(before)
     stored, left = store_small(proto, weights)
     if not stored:

@@ -21,6 +21,7 @@ from .errors import ExportError, VerificationError
 from .form import Converted, convert_decoder, convert_in_form
 from .goldens import keras_reference
 from .layers import Recurrent
+from .limits import RAISED
 from .plan import DEFAULT_OPSET, check_opset, check_target, opened
 from .precision import as_float32
 from .rebuild import is_stateful
@@ -229,7 +230,7 @@ def _by_onnxruntime(files: tuple[bytes, bytes], decoder: Converted) -> _Steps:
 def _by_native(files: tuple[bytes, bytes]) -> _Steps:
     import edgeinfer
 
-    encoder, decoder = (edgeinfer.load(data, backend="native") for data in files)
+    encoder, decoder = (edgeinfer.load(data, backend="native", limits=RAISED) for data in files)
 
     def run(read: Feeds, steps: Sequence[Feeds]) -> list[Feeds]:
         stream = decoder.given(encoder(read)).stream(scalar=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .api import Exported
@@ -18,9 +19,17 @@ def report(exported: Exported) -> dict[str, Any]:
         "text_layers": dict(exported.text_layers),
         "states": [pair.input for pair in exported.spec.states],
         "stops": exported.stops,
+        "limits": dict(exported.limits),
         "nodes": dict(exported.nodes),
         "differences": exported.differences.to_dict() if exported.differences else None,
     }
+
+
+def raising(limits: Mapping[str, int]) -> str:
+    """How a file is loaded that needs ``limits``."""
+    options = " ".join(f"--limit {name}={value}" for name, value in limits.items())
+    given = ", ".join(f"{name}={value}" for name, value in limits.items())
+    return f"edgeinfer run {options}, or load(…, limits=Limits({given}))"
 
 
 def text(exported: Exported) -> str:
@@ -34,6 +43,8 @@ def text(exported: Exported) -> str:
     nodes = ", ".join(f"{count} {name}" for name, count in exported.nodes.items())
     mode = f", mode {exported.spec.mode}" if exported.spec.mode else ""
     lines.append(f"{exported.path}: {exported.bytes} bytes, {exported.form} form{mode}; {nodes}")
+    if exported.limits:
+        lines.append(f"edgeinfer loads it with a limit raised: {raising(exported.limits)}")
     if exported.differences:
         lines.append(f"largest difference relative to max(1, |y|), {exported.differences.cases} inputs")
         lines.append(exported.differences.table())

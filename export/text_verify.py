@@ -13,6 +13,7 @@ from edgeinfer.pipeline import Forecaster
 
 from .differences import Differences
 from .errors import ExportError, VerificationError
+from .limits import RAISED
 from .lowering import first_line, pack_inputs
 from .quiet import without_noise
 from .rebuild import is_stateful
@@ -216,7 +217,7 @@ def _same_words(labels: Sequence[str], words: np.ndarray, answers: Sequence[np.n
 
 def _same_answers(data: bytes, text: Text, samples: Mapping[int, Sequence[Any]], found: Differences) -> None:
     """``edgeinfer.pipeline`` on whole texts, where the file names a task and reads them as the layer alone says."""
-    model = edgeinfer.load(data, backend="native")
+    model = edgeinfer.load(data, backend="native", limits=RAISED)
     spec = model.spec
     if spec is None or spec.task is None or len(text.readers) != 1 or text.labels is not None:
         return

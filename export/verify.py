@@ -12,6 +12,7 @@ from edgeinfer.spec import StatePair
 from .differences import Differences
 from .errors import ExportError, VerificationError
 from .goldens import Reference
+from .limits import RAISED
 from .samples import PATTERNS, Feeds, Input, has_masks, has_tokens, lengths, masked_feeds, padded_feeds, random_feeds
 
 _SEED = 21
@@ -165,7 +166,7 @@ class _Native:
     def __init__(self, model: bytes) -> None:
         import edgeinfer
 
-        self._model = edgeinfer.load(model, backend="native")
+        self._model = edgeinfer.load(model, backend="native", limits=RAISED)
         if self._model.backend != "native":
             raise VerificationError(
                 f"expected the native backend to answer, {self._model.backend} did; nothing was written"

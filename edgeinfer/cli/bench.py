@@ -10,10 +10,21 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..model import Model, load
+from ..model import Model
 from ..stream import Stream
 from .answers import backend_of, name_of
-from .common import add_backend, add_mode, add_model, add_parser, check_mode, open_model, open_stream, seconds
+from .common import (
+    add_backend,
+    add_limit,
+    add_mode,
+    add_model,
+    add_parser,
+    check_mode,
+    load_model,
+    open_model,
+    open_stream,
+    seconds,
+)
 from .output import plural, say, say_json, table
 from .pace import pace, pace_json, pace_table
 from .samples import random_steps
@@ -51,6 +62,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--rate", type=_rate, metavar="HZ", help="pace the steps as a sensor does")
     add_mode(parser)
     add_backend(parser)
+    add_limit(parser)
     parser.set_defaults(function=run)
 
 
@@ -61,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         args.parser.error("--rate takes no --against: two at once would be in each other's way")
     models = [open_model(args)]
     if args.against is not None:
-        models.append(load(args.model, backend=args.against))
+        models.append(load_model(args, args.against))
         if models[0].backend == models[1].backend:
             raise InputError(f"--against {args.against}: expected another backend than the one that is timed")
     streams = [open_stream(args, model, scalar=True) for model in models]

@@ -6,8 +6,9 @@ import argparse
 import textwrap
 
 from ..backends import BACKENDS
-from ..errors import StreamError
-from ..model import Model, load
+from ..errors import ModelLimitError, StreamError
+from ..limits import DEFAULT, Limits
+from ..model import BackendName, Model, Precision, load
 from ..stream import Stream
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -36,6 +37,18 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="an ONNX file")
 
 
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """--limit, which load_model reads."""
+    parser.add_argument(
+        "--limit",
+        type=limit,
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="raise a limit on what may be in the file, as the error says that names it",
+    )
+
+
 def add_backend(parser: argparse.ArgumentParser) -> None:
     """--backend."""
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what computes (default: auto)")
@@ -55,7 +68,18 @@ def add_mode(parser: argparse.ArgumentParser) -> None:
 
 def open_model(args: argparse.Namespace) -> Model:
     """The model that the arguments name."""
-    return load(args.model, backend=args.backend)
+    return load_model(args, args.backend)
+
+
+def load_model(args: argparse.Namespace, backend: BackendName, precision: Precision | None = None) -> Model:
+    """The same on another backend. Raises ModelLimitError naming the option that lets the file pass."""
+    try:
+        return load(args.model, backend=backend, precision=precision, limits=DEFAULT._replace(**dict(args.limit)))
+    except ModelLimitError as error:
+        if error.raised is None:
+            raise
+        way_out = f"{error}; here: --limit {error.limit}={error.raised}"
+        raise ModelLimitError(way_out, limit=error.limit, raised=error.raised) from None
 
 
 def open_stream(args: argparse.Namespace, model: Model, scalar: bool = False) -> Stream:
@@ -76,6 +100,17 @@ def check_mode(args: argparse.Namespace) -> None:
     """End with a usage error where --window stands without its mode."""
     if args.window is not None and args.mode != "window":
         args.parser.error("--window needs --mode window")
+
+
+def limit(text: str) -> tuple[str, int]:
+    """An argparse type: NAME=N, one of the limits."""
+    name, _, value = text.partition("=")
+    if name not in Limits._fields:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=N with one of {', '.join(Limits._fields)}")
+    try:
+        return name, positive_int(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {name}= and a positive integer") from None
 
 
 def positive_int(text: str) -> int:

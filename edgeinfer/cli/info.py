@@ -9,7 +9,7 @@ from typing import Any
 from ..backends import available
 from ..model import Model
 from .answers import backend_of, name_of
-from .common import add_backend, add_model, add_parser, open_model
+from .common import add_backend, add_limit, add_model, add_parser, open_model
 from .output import fields, plural, say, say_json, table
 
 _LISTED = 6
@@ -30,6 +30,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser = add_parser(commands, "info", "show what is in a model file and what runs it here", _TEXT)
     add_model(parser)
     add_backend(parser)
+    add_limit(parser)
     parser.set_defaults(function=run)
 
 

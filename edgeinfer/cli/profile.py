@@ -15,6 +15,7 @@ from .answers import backend_of, name_of
 from .bench import fill
 from .common import (
     add_backend,
+    add_limit,
     add_mode,
     add_model,
     add_parser,
@@ -65,6 +66,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--seconds", type=seconds, default=1.0, metavar="S", help="how long to run (default: 1)")
     add_mode(parser)
     add_backend(parser)
+    add_limit(parser)
     parser.set_defaults(function=run)
 
 

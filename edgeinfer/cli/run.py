@@ -26,7 +26,17 @@ from .answers import (
     next_token_json,
     next_token_table,
 )
-from .common import add_backend, add_mode, add_model, add_parser, check_mode, open_model, open_stream, positive_int
+from .common import (
+    add_backend,
+    add_limit,
+    add_mode,
+    add_model,
+    add_parser,
+    check_mode,
+    open_model,
+    open_stream,
+    positive_int,
+)
 from .csv_series import CsvSeries, parse_number, read_csv_series
 from .output import plural, say, say_json, table
 from .streaming import pipeline_answers, raw_answers, serve
@@ -86,6 +96,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--state", metavar="FILE", help="where --stream keeps its state")
     add_mode(parser)
     add_backend(parser)
+    add_limit(parser)
     parser.set_defaults(function=run)
 
 

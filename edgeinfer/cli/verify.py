@@ -11,9 +11,9 @@ import numpy as np
 
 from ..backends import available
 from ..errors import EdgeInferError, InputError, ModelFormatError, ModelLimitError
-from ..model import BackendName, Model, load
+from ..model import BackendName, Model
 from .answers import backend_of, name_of
-from .common import add_model, add_parser
+from .common import add_limit, add_model, add_parser, load_model
 from .output import number, say, say_json, table
 from .samples import SEED, random_feeds
 
@@ -60,12 +60,13 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     """Add the command to the parser."""
     parser = add_parser(commands, "verify", "compare a model's answers with its goldens on every backend", _TEXT)
     add_model(parser)
+    add_limit(parser)
     parser.set_defaults(function=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    models, absent = _load_all(args.model)
+    models, absent = _load_all(args)
     some = next(iter(models.values()))
     cases = _cases(some)
     has_goldens = cases[0].expected is not None
@@ -144,7 +145,7 @@ def largest_difference(expected: Outputs, got: Outputs) -> float:
     return worst
 
 
-def _load_all(path: str) -> tuple[dict[str, Model], dict[str, str]]:
+def _load_all(args: argparse.Namespace) -> tuple[dict[str, Model], dict[str, str]]:
     """The model on every backend that runs it, and why the others do not."""
     models: dict[str, Model] = {}
     absent: dict[str, str] = {}
@@ -155,7 +156,7 @@ def _load_all(path: str) -> tuple[dict[str, Model], dict[str, str]]:
             absent[backend] = "not installed"
             continue
         try:
-            models[backend] = load(path, backend=backend, precision="exact")
+            models[backend] = load_model(args, backend, "exact")
         except (ModelFormatError, ModelLimitError):
             raise
         except EdgeInferError as error:
@@ -165,7 +166,7 @@ def _load_all(path: str) -> tuple[dict[str, Model], dict[str, str]]:
         raise refused
     native = models.get("native")
     if native is not None and native.spec is not None and native.spec.activations == "int8":
-        models[_FAST] = load(path, backend="native", precision="fast")
+        models[_FAST] = load_model(args, "native", "fast")
     return models, absent
 
 

@@ -308,3 +308,30 @@ def test_an_output_folder_that_is_missing_is_named(command: Command, files: Path
     out = tmp_path / "gone" / "out.npz"
     message = refused(command, "run", files / "plain.onnx", "--npz", tmp_path / "in.npz", "--out", out)
     assert "gone" in message and "No such file" in message
+
+
+def test_a_limit_that_a_file_passes_is_named_with_the_option_that_raises_it(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "many.onnx"
+    path.write_bytes(sum_model(provenance={"a": [0] * 100_000}))
+    for name in ("info", "verify", "bench", "profile", "run"):
+        message = refused(command, name, path, *(("--values", "1") if name == "run" else ()))
+        assert message.endswith(
+            "the limit is 6291456; load(…, limits=Limits(parsed_bytes=12582912)) raises it; "
+            "here: --limit parsed_bytes=12582912"
+        )
+    for name in ("info", "verify"):
+        assert command(name, path, "--limit", "parsed_bytes=12582912").status == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("nods=5", "'nods=5': expected NAME=N with one of file_bytes, metadata_bytes, "),
+        ("nodes", "'nodes': expected nodes= and a positive integer"),
+        ("nodes=0", "'nodes=0': expected nodes= and a positive integer"),
+    ],
+)
+def test_a_limit_that_is_none_is_a_usage_error(command: Command, files: Path, given: str, expected: str) -> None:
+    result = command("info", files / "sum.onnx", "--limit", given)
+    assert result.status == 2
+    assert f"argument --limit: {expected}" in result.err

@@ -16,6 +16,9 @@ import onnx
 import pytest
 from edgeinfer_export import command
 
+import edgeinfer
+from edgeinfer import Limits, ModelLimitError
+
 RECIPE = {"name": "rain", "task": None, "mode": "window", "window": {"length": 3, "start": "wait"}}
 
 
@@ -182,3 +185,26 @@ def test_wrong_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture
 def test_no_verify_is_said_on_stdout(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(saved, "-o", saved.with_suffix(".onnx"), "--no-verify") == 0
     assert capsys.readouterr().out.endswith("not verified\n")
+
+
+def test_a_file_that_needs_a_limit_raised_is_verified_and_says_so(
+    keras: Any, layers: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count = 90_000
+    words = [f"w{i}" for i in range(count)]
+    inputs = keras.Input((1,), dtype="string")
+    ids = layers.TextVectorization(vocabulary=words, output_sequence_length=4)(inputs)
+    outputs = layers.Dense(1, activation="sigmoid")(layers.LSTM(3)(layers.Embedding(count + 2, 2)(ids)))
+    save(keras.Model(inputs, outputs, name="words"), tmp_path / "words.keras")
+    target = tmp_path / "words.onnx"
+    assert run(tmp_path / "words.keras", "-o", target) == 0
+    said = capsys.readouterr().out
+    assert (
+        "\nedgeinfer loads it with a limit raised: edgeinfer run --limit parsed_bytes=12582912, "
+        "or load(…, limits=Limits(parsed_bytes=12582912))\n" in said
+    )
+    assert "keras - native" in said
+    with pytest.raises(ModelLimitError):
+        edgeinfer.load(target)
+    assert edgeinfer.load(target, limits=Limits(parsed_bytes=12582912)).backend == "native"
+    assert run("quantize", target, "-o", tmp_path / "small.onnx", "--weights", "int8") == 0

@@ -81,6 +81,20 @@ def test_a_raised_limit_lets_the_file_pass() -> None:
     assert edgeinfer.load(data, limits=Limits(nodes=10)).describe()["nodes"]
 
 
+def test_the_value_that_an_error_names_leads_to_one_that_is_enough() -> None:
+    limits, tries = Limits(nodes=9), 0
+    while True:
+        try:
+            assert len(edgeinfer.load(chain(3000), limits=limits).describe()["nodes"]) == 3000
+        except ModelLimitError as error:
+            assert error.limit in ("nodes", "parsed_bytes") and error.raised is not None
+            limits = limits._replace(**{error.limit: error.raised})
+            tries += 1
+        else:
+            break
+    assert 2 < tries < 16
+
+
 def test_a_file_on_disk_that_is_too_long_is_not_read_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "long.onnx"
     with path.open("wb") as file:
