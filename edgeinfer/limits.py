@@ -59,7 +59,9 @@ class Limits(NamedTuple):
 DEFAULT = Limits()
 
 
-GATE_TABLE_BYTES = 4 << 20
+# What gate rows may take unasked, and what they and all that is parsed may take together beside the file: a load's
+# slack of 8 MiB but for what the interpreter takes.
+GATE_TABLE_BYTES, BESIDE_THE_FILE = 6 << 20, 7 << 20
 
 
 class Policy(NamedTuple):
@@ -67,7 +69,7 @@ class Policy(NamedTuple):
 
     ``external_folder`` is where its external data may lie, None to read none; ``why_not`` then says why.
     ``nonfinite_weights`` lets NaN and infinities in stored tensors pass. ``gate_table_bytes``: how many bytes of gate
-    rows may be made of its embeddings, None for as many as the file has, at most GATE_TABLE_BYTES.
+    rows may be made of its embeddings, None for twice as many as the file has, at most GATE_TABLE_BYTES.
     """
 
     limits: Limits = DEFAULT

@@ -20,7 +20,7 @@ from .graph import Prepared, State, ValueInfo, give, macs, window_axis
 from .limits import DEFAULT, Limits, Policy
 from .onnx_file import can_read_safely, read_bytes, read_model
 from .pool import PlainPool, Pool
-from .spec import MAX_WINDOW, SPEC_KEY, Spec, Window
+from .spec import MAX_WINDOW, SPEC_KEY, Spec, Window, check_size
 from .stream import Outputs, PlainWindow, StepCore, Stream, WindowCore, last_row
 from .wiring import check_wiring, refuse_without, wired
 
@@ -59,8 +59,8 @@ def load(
     external_data: read tensors that lie in other files, from beneath the model's folder only.
     nonfinite_weights: accept stored tensors with NaN or infinities.
     gate_table_bytes: memory for gate rows, which save the input half of a recurrent layer that reads an embedding, at
-    four (LSTM), three (GRU) or one (RNN) floats per token and unit. Default: the size of the file, at most 4 MiB.
-    0: none. The answers do not depend on it.
+    four (LSTM), three (GRU) or one (RNN) floats per token and unit. Default: twice the size of the file, at most
+    6 MiB. 0: none. The answers do not depend on it.
 
     Raises ModelFormatError for bytes that are not an ONNX model or not those of ``sha256``, UnsupportedOperatorError
     naming the node for what no backend implements, ModelLimitError naming the limit, ModelLoadError for a backend
@@ -120,7 +120,10 @@ class Model:
         self.sha256 = sha256
         self.metadata: Mapping[str, str] = dict(proto.metadata)
         text = self.metadata.get(SPEC_KEY)
-        self.spec: Spec | None = None if text is None else Spec.from_json(text, policy.limits, proto.parsed_bytes)
+        self.spec: Spec | None = None
+        if text is not None:
+            proto = proto._replace(parsed_bytes=check_size(text, policy.limits, proto.parsed_bytes))
+            self.spec = Spec.from_json(text)
         pairs = [(p.input, p.output) for p in self.spec.states] if self.spec else []
         self._backend: Backend
         self._prepared: Prepared | None

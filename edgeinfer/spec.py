@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .errors import ModelFormatError, shorten
-from .limits import DEFAULT, Limits
+from .limits import Limits
 from .records import NamedTuple
 
 SPEC_KEY = "edgeinfer.spec"
@@ -90,16 +90,11 @@ class Spec(NamedTuple):
     encoder: Encoder | None = None
 
     @classmethod
-    def from_json(cls, text: str, limits: Limits = DEFAULT, parsed_bytes: int = 0) -> Spec:
-        """Parse and validate the metadata of a file; ``parsed_bytes`` were made of the rest of it.
+    def from_json(cls, text: str) -> Spec:
+        """Parse and validate the metadata of a file, whose size was checked.
 
-        Raises ModelFormatError naming the key where it is not what the schema says, ModelLimitError where it nests
-        too deep or has too many values.
+        Raises ModelFormatError naming the key where it is not what the schema says.
         """
-        outside = _STRINGS.sub("", text)
-        limits.check("metadata_depth", _depth(outside), f"metadata {SPEC_KEY}")
-        parsed_bytes += _VALUE * (outside.count(",") + outside.count("[")) + _OBJECT * outside.count("{")
-        limits.check("parsed_bytes", parsed_bytes, f"metadata {SPEC_KEY}")
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -245,6 +240,18 @@ def _decode(tensor: _Tensor, where: str) -> np.ndarray:
         what = f"{expected} bytes for {tensor.dtype} {list(tensor.shape)}"
         raise _wrong(f"{where}.data", what, f"{len(raw)} bytes")
     return np.frombuffer(raw, dtype=dtype).reshape(tensor.shape).astype(tensor.dtype)
+
+
+def check_size(text: str, limits: Limits, parsed_bytes: int) -> int:
+    """``parsed_bytes``, which the rest of a file came to, and what parsing its metadata adds to them.
+
+    Raises ModelLimitError where they nest too deep or have too many values.
+    """
+    outside = _STRINGS.sub("", text)
+    limits.check("metadata_depth", _depth(outside), f"metadata {SPEC_KEY}")
+    parsed_bytes += _VALUE * (outside.count(",") + outside.count("[")) + _OBJECT * outside.count("{")
+    limits.check("parsed_bytes", parsed_bytes, f"metadata {SPEC_KEY}")
+    return parsed_bytes
 
 
 def _depth(outside: str) -> int:

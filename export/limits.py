@@ -6,7 +6,7 @@ from edgeinfer import EdgeInferError, Limits
 from edgeinfer.errors import ModelLimitError
 from edgeinfer.limits import DEFAULT
 from edgeinfer.onnx_file import read_model
-from edgeinfer.spec import SPEC_KEY, Spec
+from edgeinfer.spec import SPEC_KEY, check_size
 
 _GROWING = ("parsed_bytes", "metadata_bytes", "nodes", "tensors", "edges")
 RAISED = DEFAULT._replace(**dict.fromkeys(_GROWING, 1 << 32))
@@ -20,7 +20,7 @@ def needed(data: bytes) -> dict[str, int]:
         try:
             proto = read_model(data, limits)
             if SPEC_KEY in proto.metadata:
-                Spec.from_json(proto.metadata[SPEC_KEY], limits, proto.parsed_bytes)
+                check_size(proto.metadata[SPEC_KEY], limits, proto.parsed_bytes)
         except ModelLimitError as error:
             if error.limit in _GROWING and error.raised is not None:
                 raised[error.limit] = error.raised

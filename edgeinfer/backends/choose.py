@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..caller import OneCaller, Turns
 from ..errors import EdgeInferError, ModelFormatError, ModelLimitError, ModelLoadError, UnsupportedOperatorError
 from ..graph import Prepared, prepare
-from ..limits import GATE_TABLE_BYTES, STRICT, Policy
+from ..limits import BESIDE_THE_FILE, GATE_TABLE_BYTES, STRICT, Policy
 from ..onnx_file import ModelProto
 from .base import Backend
 
@@ -59,7 +59,7 @@ def choose(
             why = "needs the GIL (PYTHON_GIL=1)" if _free_threaded() else "is not installed"
             _warn("the C core %s; the NumPy reference backend answers, which is slow", why)
             return _reference(prepared), prepared
-        return _native(prepared, isa, _gate_table_bytes(policy, data), fast), prepared
+        return _native(prepared, isa, _gate_table_bytes(policy, data, proto.parsed_bytes), fast), prepared
     except UnsupportedOperatorError as error:
         if wanted != "auto" or "onnxruntime" not in available():
             raise
@@ -109,9 +109,10 @@ def _reference(prepared: Prepared) -> Backend:
     return ReferenceBackend(prepared)
 
 
-def _gate_table_bytes(policy: Policy, data: bytes) -> int:
-    asked = policy.gate_table_bytes
-    return min(len(data), GATE_TABLE_BYTES) if asked is None else asked
+def _gate_table_bytes(policy: Policy, data: bytes, parsed_bytes: int) -> int:
+    if policy.gate_table_bytes is not None:
+        return policy.gate_table_bytes
+    return max(0, min(2 * len(data), GATE_TABLE_BYTES, len(data) + BESIDE_THE_FILE - parsed_bytes))
 
 
 def _native(prepared: Prepared, isa: str | None, gate_table_bytes: int, fast: bool) -> Backend:

@@ -229,14 +229,12 @@ def _program(plan: Plan, isa: str) -> Program:
     return Program(isa, plan.records, plan.indexed_by, plan.weights, plan.constants, plan.base_bytes, plan.macs)
 
 
-def _run_alone(isa: str, record: np.ndarray, weights: np.ndarray, constants: np.ndarray, size: int) -> np.ndarray:
-    """Run one instruction on operands in WEIGHTS and CONSTANTS; returns the ``size`` bytes that it writes to ARENA."""
+def _run_alone(isa: str, record: np.ndarray, weights: np.ndarray, constants: np.ndarray, arena: np.ndarray) -> None:
+    """Run one instruction on operands in WEIGHTS and CONSTANTS that writes ``arena``, uint8 and aligned, whole."""
     aligned = aligned_empty(weights.nbytes)
     aligned[:] = weights.view(np.uint8)
-    out = aligned_empty(size)
-    base_bytes = (weights.nbytes, constants.nbytes, size, 0, 0)
-    Program(isa, record, ("",), aligned, constants, base_bytes, size).run(0, 1, (out, None, None))
-    return out
+    base_bytes = (weights.nbytes, constants.nbytes, arena.nbytes, 0, 0)
+    Program(isa, record, ("",), aligned, constants, base_bytes, arena.nbytes).run(0, 1, (arena, None, None))
 
 
 class _Runner:

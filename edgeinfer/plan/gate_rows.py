@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -20,8 +21,8 @@ from .kernels import RECURRENT, packed_cell
 from .memory import ARENA, CONSTANTS, WEIGHTS, Packed, Ref, Storage
 from .pack import gate_row_floats
 
-# records, packed weights, x rows, bytes of the result → the result: one run of the core at load
-Compute = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
+# records, packed weights, x rows, where the result goes, aligned: one run of the core at load
+Compute = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]
 
 
 class GateRows(NamedTuple):
@@ -120,10 +121,10 @@ def _tables(builder: Builder, gather: Node, use: _Use, compute: Compute) -> Gate
     for d in range(directions):
         op, key, pack = packed_cell(builder, node, d)
 
-        def make(pack: Callable[[], np.ndarray | Packed] = pack, op: int = op) -> np.ndarray:
+        def fill(out: np.ndarray, pack: Callable[[], np.ndarray | Packed], op: int) -> None:
             linear = int(node.attributes["linear_before_reset"])
-            made = pack()
-            packed = made.array() if isinstance(made, Packed) else made
+            weights = pack()
+            packed = weights.array() if isinstance(weights, Packed) else weights
             table = np.ascontiguousarray(builder.data(gather.inputs[0]))
             instruction = code.Instruction(
                 code.X_SUMS,
@@ -132,8 +133,9 @@ def _tables(builder: Builder, gather: Node, use: _Use, compute: Compute) -> Gate
                 (Ref(Storage(size, ARENA)),),
                 (op, rows, features, hidden, linear),
             )
-            return compute(code.records([instruction]), packed, table, size)
+            compute(code.records([instruction]), packed, table, out.view(np.uint8))
 
+        make = partial(Packed, size // 4, partial(fill, pack=pack, op=op))
         ref = builder.weights.get(("gate rows", gather.inputs[0], *key), make)
         if ref is None:
             return None

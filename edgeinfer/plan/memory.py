@@ -52,7 +52,7 @@ def align(size: int) -> int:
 
 
 class Packed(NamedTuple):
-    """``floats`` float32 numbers that ``fill`` writes into an array of that many: in the end, where they stay.
+    """``floats`` float32 numbers that ``fill`` writes into an aligned array of that many: in the end, where they stay.
 
     Weights take most of a model's memory, and made first and copied then they would take it twice.
     """
@@ -61,7 +61,7 @@ class Packed(NamedTuple):
     fill: Callable[[np.ndarray], None]
 
     def array(self) -> np.ndarray:
-        out = np.empty(self.floats, np.float32)
+        out = aligned_empty(4 * self.floats).view(np.float32)
         self.fill(out)
         return out
 

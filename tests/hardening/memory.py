@@ -87,6 +87,8 @@ def large() -> dict[str, Callable[[], bytes]]:
         "bidirectional LSTM": lambda: cell("LSTM", "bidirectional", 600),
         "reverse GRU": lambda: cell("GRU", "reverse", 900),
         "tokens": lambda: token_model(30_000, 32, 64),
+        "tokens as gate rows": lambda: token_model(5000, 128, 64),
+        "tokens, almost": lambda: token_model(5000, 128, 64, provenance={"listed": [0] * 50_000}),
         "int8 LSTM": lambda: small_cell("int8", "LSTM", 1600, features=8),
         "float16 GRU": lambda: small_cell("float16", "GRU", 1300, features=8),
         "MatMul": lambda: matrix(node("MatMul", ["x", "w"], ["y"])),

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from graphs import GATES, ask_onnxruntime, build, draw, node, value, weights
+from graphs import GATES, ask_onnxruntime, build, draw, node, token_model, value, weights
 
 import edgeinfer
 from edgeinfer.kernels import native
@@ -92,7 +92,7 @@ def test_gate_rows_take_no_more_memory_than_allowed() -> None:
         assert runs(model)["embedding"] == expected
 
 
-def test_without_a_word_gate_rows_take_no_more_than_the_file() -> None:
+def test_without_a_word_gate_rows_take_no_more_than_twice_the_file() -> None:
     small = file("RNN", 0, "forward", 33, False, np.int64)
     assert runs(edgeinfer.load(small, backend="native"))["embedding"] == "native, as gate rows"
     constants = {"table": draw(2000, 1), **weights("LSTM", 1, 16)}
@@ -106,6 +106,12 @@ def test_without_a_word_gate_rows_take_no_more_than_the_file() -> None:
         constants,
     )
     assert runs(edgeinfer.load(wide, backend="native"))["embedding"] == "native"
+
+
+def test_gate_rows_share_what_a_load_may_take_with_what_is_parsed() -> None:
+    for listed, expected in ((0, "native, as gate rows"), (72_000, "native")):
+        model = edgeinfer.load(token_model(5000, 128, 72, provenance={"listed": [0] * listed}), backend="native")
+        assert runs(model)["embedding"] == expected
 
 
 def test_rows_that_something_else_reads_are_looked_up_as_they_are() -> None:
