@@ -326,7 +326,7 @@ class Model:
             placement = self._placement()
         nodes = prepared.graph.nodes if prepared else ()
         spec = self.spec
-        summary = _summary(spec)
+        summary = spec.summary() if spec else None
         return {
             "path": self.path,
             "sha256": self.sha256,
@@ -599,23 +599,3 @@ def _new_lock() -> threading.RLock:
 
 def _shown(info: ValueInfo) -> dict[str, Any]:
     return {"name": info.name, "dtype": info.dtype.name, "shape": list(info.shape)}
-
-
-def _summary(spec: Spec | None) -> dict[str, Any] | None:
-    """The metadata without what only programs read: goldens as their names, vocabularies as their sizes."""
-    if spec is None:
-        return None
-    data = spec._replace(goldens=()).to_dict()
-    data["goldens"] = [golden.name for golden in spec.goldens]
-    data["preprocessing"] = _without_vocabulary(data["preprocessing"])
-    return data
-
-
-def _without_vocabulary(described: Any) -> Any:
-    """The same, at any depth, with the size of each vocabulary in its place."""
-    if not isinstance(described, Mapping):
-        return described
-    return {
-        key: f"{len(value)} words" if key == "vocabulary" and isinstance(value, list) else _without_vocabulary(value)
-        for key, value in described.items()
-    }

@@ -169,6 +169,23 @@ class Spec(NamedTuple):
         """The text stored in the file: compact, keys in a fixed order, UTF-8."""
         return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
+    def summary(self) -> dict[str, Any]:
+        """The JSON form without what only programs read: goldens as their names, vocabularies as their sizes."""
+        data = self._replace(goldens=()).to_dict()
+        data["goldens"] = [golden.name for golden in self.goldens]
+        data["preprocessing"] = _without_vocabulary(data["preprocessing"])
+        return data
+
+
+def _without_vocabulary(described: Any) -> Any:
+    """The same, at any depth, with the size of each vocabulary in its place."""
+    if not isinstance(described, Mapping):
+        return described
+    return {
+        key: f"{len(value)} words" if key == "vocabulary" and isinstance(value, list) else _without_vocabulary(value)
+        for key, value in described.items()
+    }
+
 
 def encode_tensor(array: np.ndarray) -> dict[str, Any]:
     """An array as JSON: dtype, shape and base64 of its little-endian bytes in C order."""

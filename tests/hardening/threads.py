@@ -30,7 +30,7 @@ class Work:
     """What the threads share, and the answers that there are."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        self.blocks = max(1, count // (BLOCK + SINGLE))
+        self.blocks = -(-count // (BLOCK + SINGLE))
         self.steps = self.blocks * (BLOCK + SINGLE)
         self.data = (folder / "floats.onnx").read_bytes()
         self.model = edgeinfer.load(self.data, backend="native")
