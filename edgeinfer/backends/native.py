@@ -301,16 +301,16 @@ class NativeSession:
     def quick(self, name: str, outputs: Sequence[str], reject_nonfinite: bool) -> Call | None:
         if self._program is None:
             return None
-        x, bases = self._values[name], self._bases()
+        x, (ins, outs) = self._values[name], self._bases()
         return Call(
             self._program,
             x.dtype,
             x.shape,
             reject_nonfinite,
-            bases[name],
-            tuple(bases[other] for other in self._inputs if other != name),
-            tuple((bases[y], self._values[y].shape, self._values[y].dtype) for y in outputs),
-            tuple(bases[y] for y, _ in self._outputs if y not in outputs),
+            ins[name],
+            tuple(ins[other] for other in self._inputs if other != name),
+            tuple((outs[y], self._values[y].shape, self._values[y].dtype) for y in outputs),
+            tuple(outs[y] for y, _ in self._outputs if y not in outputs),
         )
 
     def window(
@@ -321,7 +321,7 @@ class NativeSession:
         shape: tuple[int, ...],
         short: Callable[[np.ndarray], np.ndarray],
     ) -> NativeWindow | None:
-        bases = self._bases()
+        ins, outs = self._bases()
         pieces = [_last_row(self._values[name], time) for name, time in times.items()]
         if self._program is None or None in pieces:
             return None
@@ -335,14 +335,16 @@ class NativeSession:
             window.length,
             window.pad_side if window.start == "pad" else window.start,
             window.pad_value,
-            bases[convert.name],
-            tuple(bases[name] for name in self._inputs if name != convert.name),
-            tuple((bases[name], *piece) for name, piece in zip(times, pieces, strict=True) if piece),
+            ins[convert.name],
+            tuple(ins[name] for name in self._inputs if name != convert.name),
+            tuple((outs[name], *piece) for name, piece in zip(times, pieces, strict=True) if piece),
             short,
         )
 
-    def _bases(self) -> dict[str, int]:
-        return {name: FIRST_IO + i for i, name in enumerate((*self._inputs, *(name for name, _ in self._outputs)))}
+    def _bases(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Those of the inputs and those of the outputs: an input may be an output too, in two places."""
+        ins = {name: FIRST_IO + i for i, name in enumerate(self._inputs)}
+        return ins, {name: FIRST_IO + len(ins) + i for i, (name, _) in enumerate(self._outputs)}
 
 
 def _last_row(value: Value, time: int) -> tuple[int, int] | None:

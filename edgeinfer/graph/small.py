@@ -15,6 +15,7 @@ from .ir import Graph, Node, Small
 from .ops.recurrent import GATES
 
 _FLOAT = np.dtype(np.float32)
+_LARGEST_SCALE = np.finfo(np.float32).max / 128
 # Where these operators take a weight: inputs, its rank, and the axis that a scale must not change along.
 _WEIGHTS: dict[str, tuple[tuple[int, ...], int, int]] = {
     **dict.fromkeys(GATES, ((1, 2), 3, 2)),
@@ -69,6 +70,8 @@ def _stored(node: Node, graph: Graph) -> Small | None:
     scale = graph.constants.get(node.inputs[1])
     if values.dtype != np.int8 or scale is None or scale.dtype != _FLOAT or scale.ndim > 1:
         return None
+    if not (np.abs(scale) <= _LARGEST_SCALE).all():
+        return None  # infinite weights, of which a kernel would make one infinite sum, and not infinity less infinity
     if len(node.inputs) > 2:
         zero = graph.constants.get(node.inputs[2])
         if zero is None or zero.any():

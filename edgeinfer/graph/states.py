@@ -34,7 +34,7 @@ def find_state_inputs(graph: Graph, pairs: Sequence[tuple[str, str]]) -> dict[st
     """The graph inputs that hold states → the graph outputs that hold them after (or "" where there is none).
 
     Those that the metadata pairs, and those that go straight into a recurrent node's initial state.
-    Raises ModelFormatError where the metadata names what the graph does not have.
+    Raises ModelFormatError where the metadata names what the graph does not have, or an output twice.
     """
     inputs = {info.name for info in graph.inputs}
     outputs = {info.name for info in graph.outputs}
@@ -50,6 +50,13 @@ def find_state_inputs(graph: Graph, pairs: Sequence[tuple[str, str]]) -> dict[st
             if name in inputs and name not in found:
                 target = node.outputs[position + 1] if len(node.outputs) > position + 1 else ""
                 found[name] = target if target in outputs else ""
+    carried: dict[str, str] = {}
+    for source, target in found.items():
+        if target and carried.setdefault(target, source) != source:
+            raise ModelFormatError(
+                f'metadata edgeinfer.spec: states: expected each output to be one input\'s next state, "{target}" is '
+                f'that of "{carried[target]}" and of "{source}"'
+            )
     return found
 
 

@@ -302,7 +302,7 @@ def slice_(builder: Builder, node: Node) -> bool:
     source = (
         builder.ref(node.inputs[0]),
         offset,
-        [p.step * stride for p, stride in zip(picked, strides, strict=True)],
+        [p.step * stride if len(p) > 1 else 0 for p, stride in zip(picked, strides, strict=True)],
     )
     target = (builder.new(node.outputs[0]), 0, strides_of(shape))
     return _copy(builder, node, value.dtype.itemsize, source, target, shape)

@@ -97,6 +97,7 @@ def search(
                 kind, *rest = json.loads(line)
                 if kind == "finding":
                     findings.append(Finding(rest[0], files.label(rest[0]), rest[1]))
+                    print(f"a finding: {rest[0]}", file=sys.stderr, flush=True)
                 else:
                     outcomes.update(rest[0])
                     first = rest[1]

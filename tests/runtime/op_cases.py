@@ -237,6 +237,7 @@ for _label, _parts in {
     "nothing": ([3], [3], [1], [1]),
     "past the end": ([9], [20], [1], [1]),
     "reverse from beyond": ([100], [1], [1], [-1]),
+    "a step over all": ([4], [0], [-2], [-(2**63)]),
 }.items():
     _slice = [np.array(part, I64) for part in _parts]
     add("Slice", _label, draw(3, 5, 4), *_slice, constant=["b", "c", "d", "e"])

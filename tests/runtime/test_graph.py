@@ -543,6 +543,16 @@ def test_metadata_that_names_no_state_of_the_graph_is_refused() -> None:
             load(recurrent_model(spec={"states": [pair]}))
 
 
+def test_an_output_that_is_the_next_state_of_two_inputs_is_refused() -> None:
+    pairs = [{"input": "l/initial_h", "output": "l/final_c"}]  # as l/initial_c's output is, by the operator
+    with pytest.raises(
+        ModelFormatError,
+        match="states: expected each output to be one input's next state, "
+        '"l/final_c" is that of "l/initial_h" and of "l/initial_c"',
+    ):
+        load(recurrent_model("LSTM", spec={"states": pairs}))
+
+
 def test_a_state_whose_output_has_another_shape_is_refused() -> None:
     data = recurrent_model(spec={"states": [{"input": "l/initial_h", "output": "y"}]})
     with pytest.raises(ModelFormatError, match=r'state input "l/initial_h" is float32 \[1, 1, 5\], its output "y" is'):

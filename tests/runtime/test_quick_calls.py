@@ -158,6 +158,21 @@ def test_a_call_on_tokens_and_several_outputs() -> None:
             np.testing.assert_array_equal(y, two({"x": x})[name])
 
 
+@pytest.mark.parametrize("outputs", [("y", "x"), ("x", "y"), ("x",)])
+def test_an_output_that_is_the_input_itself(outputs: tuple[str, ...]) -> None:
+    shape = ["batch", "time", 2]
+    data = build([node("Neg", ["x"], ["y"])], [value("x", shape)], [value(name, shape) for name in outputs])
+    m = edgeinfer.load(data, backend="native")
+    x = draw(1, 3, 2)
+    stream = m.stream(mode="window", window=3)
+    steps = [(row, stream.step(row)) for row in (*x[0], *x[0])]
+    for given, found in [(x, m(x)), (x, m(x)), (x, m({"x": x})), *steps[2:]]:
+        by_name = found if isinstance(found, dict) else {outputs[0]: found}
+        assert tuple(by_name) == outputs
+        for name, y in by_name.items():
+            np.testing.assert_array_equal(y, -given if name == "y" else given)
+
+
 def test_a_call_on_what_does_not_fit_is_refused_also_after_one_that_did() -> None:
     m = edgeinfer.load(recurrent_model(), backend="native")
     x = draw(1, 4, 3)

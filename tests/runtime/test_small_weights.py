@@ -154,6 +154,15 @@ def test_only_symmetric_scales_per_sum_are_kept_small(
     np.testing.assert_allclose(edgeinfer.load(data, backend="native")(x), x @ wide, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("scale", [np.inf, 1e37])
+def test_weights_that_are_infinite_once_they_are_widened_give_what_infinities_give(scale: float) -> None:
+    constants = {"q": np.array([[100], [-100]], np.int8), "s": np.array([scale], np.float32)}
+    nodes = [node("DequantizeLinear", ["q", "s"], ["K"], "dq", axis=1), node("MatMul", ["x", "K"], ["y"], "matmul")]
+    data = build(nodes, [value("x", ["rows", 2])], [value("y", ["rows", 1])], constants)
+    model = edgeinfer.load(data, backend="native", nonfinite_weights=True)
+    np.testing.assert_array_equal(model(np.array([[2, 1], [1, -1]], np.float32)), [[np.nan], [np.inf]])
+
+
 def test_parameters_are_counted_once_whatever_they_are_stored_in() -> None:
     counts = {
         edgeinfer.load(small_cell(kind, "LSTM", 9, kinds=(kind, kind)), backend=backend).describe()["parameters"]
