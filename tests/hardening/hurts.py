@@ -165,7 +165,7 @@ def _hurt_values(rng: random.Random, tensor: TensorProto) -> None:
         elif array.dtype.kind in "iu":
             info = np.iinfo(array.dtype)
             flat[rng.randrange(flat.size)] = min(max(rng.choice(INTEGERS), info.min), info.max)
-        else:
+        elif array.dtype.kind == "b":
             flat[rng.randrange(flat.size)] ^= True
         array = flat.reshape(array.shape)
     name = tensor.name

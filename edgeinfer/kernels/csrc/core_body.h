@@ -6,7 +6,8 @@
  * arithmetic: vf_add, vf_sub, vf_mul, vf_div, vf_fma (a*b + c), vf_sqrt, vf_min, vf_max (NaN where the second
  * argument is NaN; either argument where the first is), vf_abs, vf_neg, vf_select_lt (a < b ? yes : no), vf_pow2 (2^n
  * as a float, n the integer in the lowest bits of its argument, -126 <= n <= 127), and vf_sum (of all lanes, the upper
- * half added to the lower one until one is left); and EI_TILE_ROWS, how many rows of four sums the registers hold. */
+ * half added to the lower one until one is left); EI_TILE_ROWS, how many rows of four sums the registers hold; and
+ * EI_BESIDE_FLOATS, up to how many floats of weights the blocks of a GRU are walked two at a time. */
 
 #include <math.h>
 #include <string.h>

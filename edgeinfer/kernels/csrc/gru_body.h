@@ -34,6 +34,68 @@ EI_INLINE void ei_gru_block_linear(const ei_instr *instr, ei_group g, const floa
     ei_gru_units_linear(instr, s, from_x.c, one, unit, n);
 }
 
+/* The units left over from their sums and, at the candidates' place, those of x alone. */
+EI_INLINE void ei_gru_left_units_linear(const ei_instr *instr, const float *sums, const float *from_x,
+                                        const ei_one *one, int64_t unit, int64_t left)
+{
+    const ei_f32 *z = (const ei_f32 *)sums, *r = z + left, *n = r + left;
+    const vf n_x = vf_loadu((const ei_f32 *)from_x + 2 * left);
+    const ei_sums s = {vf_loadu(z), vf_loadu(r), vf_loadu(n), n_x};
+    ei_gru_units_linear(instr, s, n_x, one, unit, left);
+}
+
+/* Blocks `at` and `next`: three gates in two segments are six sums, where the FMA units have room for eight and more. */
+static EI_NOINLINE void ei_gru_blocks_linear(const ei_instr *instr, const ei_one *one, int64_t at, int64_t next)
+{
+    const int64_t row = 3 * EI_LANES, block = (4 + 3 * (one->inputs + one->hidden)) * EI_LANES;
+    const float *a_w = one->weights + at * block, *b_w = one->weights + next * block, *x_sums = one->x_sums;
+    const vf a_bias_h = vf_load(a_w + row), b_bias_h = vf_load(b_w + row);
+    ei_sums a = ei_sums_load(x_sums ? x_sums + at * row : a_w, 3);
+    ei_sums b = ei_sums_load(x_sums ? x_sums + next * row : b_w, 3);
+    a_w += row + EI_LANES;
+    b_w += row + EI_LANES;
+    if (x_sums == NULL)
+        ei_sums_two_beside(&a, &b, one->x, one->inputs, a_w, b_w, 3, 3);
+    const vf a_n = a.c, b_n = b.c;
+    a.c = a_bias_h;
+    b.c = b_bias_h;
+    ei_sums_two_beside(&a, &b, one->h, one->hidden, a_w + one->inputs * row, b_w + one->inputs * row, 3, 3);
+    ei_gru_units_linear(instr, a, a_n, one, at * EI_LANES, EI_LANES);
+    ei_gru_units_linear(instr, b, b_n, one, next * EI_LANES, EI_LANES);
+}
+
+/* A block, and beside it the units left over. */
+EI_INLINE void ei_gru_beside_linear(const ei_instr *instr, const ei_one *one, const ei_groups *g, int64_t at,
+                                    int vectors)
+{
+    _Alignas(EI_ALIGN) float from_x[4 * EI_LANES], sums[4 * EI_LANES];
+    const int64_t row = 3 * EI_LANES, left_row = vectors * EI_LANES;
+    const float *w = one->weights + at * g->block, *left_w = one->weights + g->blocks * g->block;
+    const float *x_sums = one->x_sums;
+    const vf bias_h = vf_load(w + row), half = vf_set1(0.5f);
+    const ei_sums left_bias_h = ei_sums_load(left_w + left_row, vectors);
+    const ei_sums is_n = ei_sums_load(left_w + 2 * left_row, vectors);
+    ei_sums s = ei_sums_load(x_sums ? x_sums + at * row : w, 3);
+    ei_sums left = ei_sums_load(x_sums ? x_sums + g->blocks * row : left_w, vectors);
+    w += row + EI_LANES;
+    left_w += 3 * left_row;
+    if (x_sums == NULL)
+        ei_sums_two_beside(&s, &left, one->x, one->inputs, w, left_w, 3, vectors);
+    ei_sums_store(from_x, ei_sums_zero(), 4);
+    ei_sums_store(from_x, left, vectors);
+    const vf n_x = s.c;
+    s.c = bias_h;
+    left.a = vf_select_lt(half, is_n.a, left_bias_h.a, left.a);
+    left.b = vf_select_lt(half, is_n.b, left_bias_h.b, left.b);
+    left.c = vf_select_lt(half, is_n.c, left_bias_h.c, left.c);
+    ei_sums_two_beside(&s, &left, one->h, one->hidden, w + one->inputs * row, left_w + one->inputs * left_row, 3,
+                       vectors);
+    ei_sums_store(sums, ei_sums_zero(), 4);
+    ei_sums_store(sums, left, vectors);
+    ei_gru_units_linear(instr, s, n_x, one, at * EI_LANES, EI_LANES);
+    ei_gru_left_units_linear(instr, sums, from_x, one, g->blocks * EI_LANES, g->left);
+}
+
 /* The units left over, packed together. Their bias rows are z, r and n_x; Rb at n's place; 1 at n's place, else 0. */
 static EI_NOINLINE void ei_gru_packed_linear(const ei_instr *instr, const ei_group *g, int64_t left, const ei_one *one,
                                              int64_t unit)
@@ -53,10 +115,7 @@ static EI_NOINLINE void ei_gru_packed_linear(const ei_instr *instr, const ei_gro
     ei_group from_h = *g;
     from_h.x_sums = start;
     ei_left_sums(&from_h, sums);
-    const ei_f32 *z = (const ei_f32 *)sums, *r = z + left, *n = r + left;
-    const vf n_x = vf_loadu((const ei_f32 *)from_x + 2 * left);
-    const ei_sums s = {vf_loadu(z), vf_loadu(r), vf_loadu(n), n_x};
-    ei_gru_units_linear(instr, s, n_x, one, unit, left);
+    ei_gru_left_units_linear(instr, sums, from_x, one, unit, left);
 }
 
 static EI_NOINLINE void ei_gru_left_linear(const ei_instr *instr, const ei_one *one)
@@ -71,17 +130,39 @@ static EI_NOINLINE void ei_gru_left_linear(const ei_instr *instr, const ei_one *
         ei_gru_block_linear(instr, group, group.w + 5 * EI_LANES, one, 0, g.left);
 }
 
+/* The units left over and, where there is a block, block `at` with them. Gives how many blocks that were. */
+static EI_NOINLINE int ei_gru_left_first_linear(const ei_instr *instr, const ei_one *one, int64_t at)
+{
+    const ei_groups g = ei_gru_groups_linear(one->inputs, one->hidden);
+    if (g.blocks == 0) {
+        ei_gru_left_linear(instr, one);
+        return 0;
+    }
+    switch (g.left_vectors) {
+    case 1: ei_gru_beside_linear(instr, one, &g, at, 1); break;
+    case 2: ei_gru_beside_linear(instr, one, &g, at, 2); break;
+    default: ei_gru_beside_linear(instr, one, &g, at, 3); break;
+    }
+    return 1;
+}
+
 EI_INLINE void ei_gru_step_linear(const ei_instr *instr, const ei_one *one)
 {
-    const int64_t blocks = (int64_t)((uint64_t)one->hidden / EI_LANES);
+    int64_t blocks = (int64_t)((uint64_t)one->hidden / EI_LANES);
     const int64_t block = (4 + 3 * (one->inputs + one->hidden)) * EI_LANES;
-    if (blocks * EI_LANES < one->hidden) /* first, so that taking their gates apart does not wait at the end */
-        ei_gru_left_linear(instr, one);
-    const int64_t begin = one->backward ? blocks - 1 : 0, turn = one->backward ? -1 : 1;
-    ei_group group = {.w = one->weights + begin * block, .bias_vectors = 4, .inputs = one->inputs,
+    int64_t at = one->backward ? blocks - 1 : 0;
+    const int64_t turn = one->backward ? -1 : 1;
+    if (blocks * EI_LANES < one->hidden) { /* first, so that taking their gates apart does not wait at the end */
+        const int taken = ei_gru_left_first_linear(instr, one, at);
+        blocks -= taken;
+        at += taken * turn;
+    }
+    for (const int beside = blocks * block <= EI_BESIDE_FLOATS; beside && blocks > 1; blocks -= 2, at += 2 * turn)
+        ei_gru_blocks_linear(instr, one, at, at + turn);
+    ei_group group = {.w = one->weights + at * block, .bias_vectors = 4, .inputs = one->inputs,
                       .hidden = one->hidden, .x = one->x, .h = one->h};
-    int64_t unit = begin * EI_LANES;
-    for (int64_t k = blocks; k > 0; k--, unit += turn * EI_LANES, group.w += turn * block) {
+    int64_t unit = at * EI_LANES;
+    for (; blocks > 0; blocks--, unit += turn * EI_LANES, group.w += turn * block) {
         group.x_sums = one->x_sums ? one->x_sums + 3 * unit : NULL;
         ei_gru_block_linear(instr, group, group.w + 3 * EI_LANES, one, unit, EI_LANES);
     }

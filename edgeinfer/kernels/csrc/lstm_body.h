@@ -48,10 +48,10 @@ EI_INLINE void ei_lstm_beside(const ei_instr *instr, int standard, const ei_one 
     w += 4 * EI_LANES;
     left_w += vectors * EI_LANES;
     if (x_sums == NULL)
-        ei_sums_two_beside(&s, &left, one->x, one->inputs, w, left_w, vectors);
+        ei_sums_two_beside(&s, &left, one->x, one->inputs, w, left_w, 4, vectors);
     w += one->inputs * 4 * EI_LANES;
     left_w += one->inputs * vectors * EI_LANES;
-    ei_sums_two_beside(&s, &left, one->h, one->hidden, w, left_w, vectors);
+    ei_sums_two_beside(&s, &left, one->h, one->hidden, w, left_w, 4, vectors);
     ei_sums_store(sums, ei_sums_zero(), 4);
     ei_sums_store(sums, left, vectors);
     ei_lstm_units(instr, standard, s, one, at * EI_LANES, EI_LANES);

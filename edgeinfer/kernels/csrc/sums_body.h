@@ -93,26 +93,26 @@ EI_INLINE ei_sums ei_sums_two(ei_sums s, const ei_f32 *v, int64_t n, const float
     return ei_sums_add(s, t);
 }
 
-/* Two groups at once, the first of four vectors: a narrow group alone would wait for its own additions. */
-EI_INLINE void ei_sums_two_beside(ei_sums *block, ei_sums *narrow, const ei_f32 *v, int64_t n, const float *w,
-                                  const float *narrow_w, int vectors)
+/* Two groups at once, of so many vectors each: a group of fewer than four alone would wait for its own additions. */
+EI_INLINE void ei_sums_two_beside(ei_sums *a, ei_sums *b, const ei_f32 *v, int64_t n, const float *a_w,
+                                  const float *b_w, int a_vectors, int b_vectors)
 {
-    const int64_t row = 4 * EI_LANES, narrow_row = vectors * EI_LANES;
+    const int64_t a_row = a_vectors * EI_LANES, b_row = b_vectors * EI_LANES;
     const int64_t half = (int64_t)((uint64_t)n / 2), first = n - half;
     const ei_f32 *vq = v + first;
-    ei_sums s = *block, t = ei_sums_zero(), p = *narrow, q = t;
-    for (int64_t k = half; k > 0; k--, v++, vq++, w += 2 * row, narrow_w += 2 * narrow_row) {
-        s = ei_sums_fma(s, *v, ei_sums_load(w, 4), 4);
-        p = ei_sums_fma(p, *v, ei_sums_load(narrow_w, vectors), vectors);
-        t = ei_sums_fma(t, *vq, ei_sums_load(w + row, 4), 4);
-        q = ei_sums_fma(q, *vq, ei_sums_load(narrow_w + narrow_row, vectors), vectors);
+    ei_sums s = *a, t = ei_sums_zero(), p = *b, q = t;
+    for (int64_t k = half; k > 0; k--, v++, vq++, a_w += 2 * a_row, b_w += 2 * b_row) {
+        s = ei_sums_fma(s, *v, ei_sums_load(a_w, a_vectors), a_vectors);
+        p = ei_sums_fma(p, *v, ei_sums_load(b_w, b_vectors), b_vectors);
+        t = ei_sums_fma(t, *vq, ei_sums_load(a_w + a_row, a_vectors), a_vectors);
+        q = ei_sums_fma(q, *vq, ei_sums_load(b_w + b_row, b_vectors), b_vectors);
     }
     if (first > half) {
-        s = ei_sums_fma(s, *v, ei_sums_load(w, 4), 4);
-        p = ei_sums_fma(p, *v, ei_sums_load(narrow_w, vectors), vectors);
+        s = ei_sums_fma(s, *v, ei_sums_load(a_w, a_vectors), a_vectors);
+        p = ei_sums_fma(p, *v, ei_sums_load(b_w, b_vectors), b_vectors);
     }
-    *block = ei_sums_add(s, t);
-    *narrow = ei_sums_add(p, q);
+    *a = ei_sums_add(s, t);
+    *b = ei_sums_add(p, q);
 }
 
 /* The same in four segments. */

@@ -8,6 +8,7 @@
 
 #define EI_LANES 8
 #define EI_TILE_ROWS 2 /* with four vectors of weights, all that 16 registers hold */
+#define EI_BESIDE_FLOATS INT64_MAX
 
 typedef __m256 vf;
 

@@ -8,6 +8,7 @@
 
 #define EI_LANES 16
 #define EI_TILE_ROWS 4
+#define EI_BESIDE_FLOATS (48 << 8) /* 48 KiB, Zen 5's L1: GRU 8,64 with 55 KiB of weights takes 10 % longer by twos */
 
 typedef __m512 vf;
 

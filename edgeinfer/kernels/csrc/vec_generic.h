@@ -10,6 +10,7 @@
 #include "compiler.h"
 
 #define EI_TILE_ROWS 2
+#define EI_BESIDE_FLOATS INT64_MAX
 
 #if (defined(__GNUC__) || defined(__clang__)) && !defined(EI_ONE_LANE)
 

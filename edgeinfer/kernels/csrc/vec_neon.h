@@ -10,6 +10,7 @@
 
 #define EI_LANES 8
 #define EI_TILE_ROWS 2
+#define EI_BESIDE_FLOATS INT64_MAX
 
 typedef struct vf {
     float32x4_t low, high;
