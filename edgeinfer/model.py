@@ -20,7 +20,7 @@ from .graph import Prepared, State, ValueInfo, give, macs, window_axis
 from .limits import DEFAULT, Limits, Policy
 from .onnx_file import can_read_safely, read_bytes, read_model
 from .pool import PlainPool, Pool
-from .spec import MAX_WINDOW, SPEC_KEY, Spec, Window, check_size
+from .spec import MAX_WINDOW, SPEC_KEY, Spec, Window, check_size, holds
 from .stream import Outputs, PlainWindow, StepCore, Stream, WindowCore, last_row
 from .wiring import check_wiring, refuse_without, wired
 
@@ -446,6 +446,11 @@ class Model:
         window = spec_window._replace(length=length) if spec_window else Window(length)
         item = tuple(d for i, d in enumerate(info.shape) if i not in (0, 1, axis))
         converter = Converter(info, item, self._reject)
+        if window.start == "pad" and not holds(converter.dtype, window.pad_value):
+            raise StreamError(
+                f'window: pad_value: expected a number of {converter.dtype}, as input "{info.name}" takes, '
+                f"got {window.pad_value}"
+            )
         if any(d is None for d in converter.shape):
             raise StreamError(f'input "{info.name}" {list(info.shape)} has dynamic features; a window needs fixed ones')
         times = self._output_times(info, axis)

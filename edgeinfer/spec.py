@@ -33,6 +33,8 @@ _STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SHA256 = re.compile("[0-9a-f]{64}")
 # What one value of a list, and one object, takes once it is parsed.
 _VALUE, _OBJECT = 80, 240
+_INT64_CHARACTERS = 20
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 _BRACKETS = re.compile(r"[\[\]{}]")
 _GOLDEN_DTYPES = ("float32", "float64", "int32", "int64", "bool")
 
@@ -96,7 +98,7 @@ class Spec(NamedTuple):
         Raises ModelFormatError naming the key where it is not what the schema says.
         """
         try:
-            data = json.loads(text)
+            data = json.loads(text, parse_int=_number)
         except (ValueError, RecursionError) as error:
             raise ModelFormatError(f"metadata {SPEC_KEY}: not JSON: {error}") from None
         return cls.from_dict(data)
@@ -185,6 +187,14 @@ def _without_vocabulary(described: Any) -> Any:
         key: f"{len(value)} words" if key == "vocabulary" and isinstance(value, list) else _without_vocabulary(value)
         for key, value in described.items()
     }
+
+
+def holds(dtype: np.dtype, value: float) -> bool:
+    """Whether an input of this dtype may be padded with ``value``."""
+    if dtype.kind not in "iu":
+        return True
+    bounds = np.iinfo(dtype)
+    return value == int(value) and bounds.min <= value <= bounds.max
 
 
 def encode_tensor(array: np.ndarray) -> dict[str, Any]:
@@ -323,11 +333,16 @@ def _choice(value: Any, choices: Sequence[str], where: str, optional: bool = Fal
     return str(value)
 
 
+def _number(text: str) -> int | float:
+    """A whole number of the JSON. What no int64 holds is a float, infinite in the end, that a check of ours refuses."""
+    return int(text) if len(text) <= _INT64_CHARACTERS else float(text)
+
+
 def _window(value: Any) -> Window:
     data = _mapping(value, "window")
     pad_value = data.get("pad_value", 0.0)
-    if not isinstance(pad_value, (int, float)) or isinstance(pad_value, bool) or not math.isfinite(pad_value):
-        raise _wrong("window.pad_value", "a finite number", pad_value)
+    if not isinstance(pad_value, (int, float)) or isinstance(pad_value, bool) or not abs(pad_value) <= _FLOAT32_MAX:
+        raise _wrong("window.pad_value", "a finite number of float32", pad_value)
     return Window(
         length=_integer(data.get("length"), "window.length", minimum=1, maximum=MAX_WINDOW),
         start=_choice(data.get("start", "wait"), WINDOW_STARTS, "window.start"),  # type: ignore[arg-type]

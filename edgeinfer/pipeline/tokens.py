@@ -12,6 +12,7 @@ from .. import snapshot
 from ..backends import Turns
 from ..errors import PipelineError, StreamError, shorten
 from ..model import Model
+from ..spec import holds
 from .fields import BUSY, check_width, only_input, only_output, preprocessing, spec_of, wrong
 from .text import Encoded, TextEncoder, Words
 from .window import pad_tokens
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     Encoder: TypeAlias = TextEncoder | IntegerEncoder
 
+_INT32 = np.dtype(np.int32)
 # Probabilities of float32 models sum to 1 within rounding; logits do not.
 SUM_TOLERANCE = 1e-3
 
@@ -74,6 +76,8 @@ class TokenModel:
         check_width(only_output(model, stage), stage, scores, of_what)
         spec = spec_of(model)
         self._window = spec.window if spec.mode == "window" else None
+        if self._window is not None and self._window.start == "pad" and not holds(_INT32, self._window.pad_value):
+            raise wrong(stage, "window.pad_value", "a token, int32", self._window.pad_value)
         self._carries = spec.mode == "stream"
 
     def encode(self, text: Words) -> Encoded:

@@ -190,7 +190,7 @@ def test_bench_refuses_to_time_different_answers(
 ) -> None:
     other = edgeinfer.load(models.demand_model(name="other"), backend="reference")
     monkeypatch.setattr("edgeinfer.cli.bench._compare", lambda *_: 0.5)
-    monkeypatch.setattr("edgeinfer.cli.bench.load", lambda *_, **__: other)
+    monkeypatch.setattr("edgeinfer.cli.bench.load_model", lambda *_, **__: other)
     monkeypatch.setattr(type(other), "backend", property(lambda self: "reference" if self is other else "native"))
     result = command("bench", files / "demand.onnx", "--against", "reference", "--seconds", "0.1")
     assert result.status == 1

@@ -37,6 +37,13 @@ def test_a_text_gets_the_label_that_its_words_earn() -> None:
     assert good.scores["negative"] == pytest.approx(1 - good.score, abs=PROBABILITY_TOLERANCE)
 
 
+def test_a_pad_value_that_is_no_token_is_refused() -> None:
+    for value in (0.5, 2**31, -1e20):
+        data = sentiment_model(window={"length": 3, "start": "pad", "pad_value": value})
+        with pytest.raises(PipelineError, match=r"classify: window.pad_value: expected a token, int32, got "):
+            pipeline(data)
+
+
 def test_unknown_words_are_reported_in_order() -> None:
     found = classifier(sentiment_model())("Xyzzy good plugh xyzzy")
     assert found.unknown == ("xyzzy", "plugh", "xyzzy")

@@ -86,7 +86,7 @@ def test_a_golden_is_read_when_asked_for_and_refused_then(data: str, message: st
     ("data", "message"),
     [
         ("{", "not JSON"),
-        ("1" * 5000, "not JSON"),
+        ("1" * 5000, "edgeinfer.spec: expected an object, got inf"),
         ("[]", r"edgeinfer.spec: expected an object, got \[\]"),
         ("{}", "schema_version: expected 1, got None"),
         (json.dumps({"schema_version": 2}), "schema_version: expected 1, got 2"),
@@ -106,9 +106,31 @@ def test_a_golden_is_read_when_asked_for_and_refused_then(data: str, message: st
         (text(window={"length": 2.0}), "window.length: expected an integer of at least 1 and at most 1048576, got 2.0"),
         (text(window={"length": 2, "start": "later"}), "window.start: expected one of pad, partial, wait"),
         (text(window={"length": 2, "pad_side": "top"}), "window.pad_side: expected one of left, right, got 'top'"),
-        (text(window={"length": 2, "pad_value": "0"}), "window.pad_value: expected a finite number, got '0'"),
-        (text(window={"length": 2, "pad_value": True}), "window.pad_value: expected a finite number, got True"),
-        (text(window={"length": 2, "pad_value": float("nan")}), "window.pad_value: expected a finite number, got nan"),
+        (
+            text(window={"length": 2, "pad_value": "0"}),
+            "window.pad_value: expected a finite number of float32, got '0'",
+        ),
+        (
+            text(window={"length": 2, "pad_value": True}),
+            "window.pad_value: expected a finite number of float32, got True",
+        ),
+        (
+            text(window={"length": 2, "pad_value": float("nan")}),
+            "window.pad_value: expected a finite number of float32, got nan",
+        ),
+        (
+            text(window={"length": 2, "pad_value": 1e39}),
+            "window.pad_value: expected a finite number of float32, got 1e.39",
+        ),
+        (
+            text(window={"length": 2, "pad_value": 10**400}),
+            "window.pad_value: expected a finite number of float32, got inf",
+        ),
+        (text(tolerance=10**400), "tolerance: expected a finite number above 0, got inf"),
+        (
+            text(window={"length": 10**30}),
+            r"window.length: expected an integer of at least 1 and at most \d+, got 1e\+30",
+        ),
         (text(states={}), "states: expected a list, got {}"),
         (text(states=[3]), r"states\[0\]: expected an object, got 3"),
         (text(states=[{"input": "a"}]), r"states\[0\].output: expected a string, got None"),

@@ -9,7 +9,7 @@ import pytest
 from graphs import build, draw, node, recurrent_model, token_model, two_outputs_model, value, weights
 
 import edgeinfer
-from edgeinfer.errors import InputError, ModelLimitError, StreamError
+from edgeinfer.errors import InputError, ModelFormatError, ModelLimitError, StreamError
 
 TOLERANCE = 1e-6
 LENGTH = 4
@@ -112,6 +112,19 @@ def test_tokens_are_padded_too(side: str, isa: str) -> None:
         pad = [2] * (LENGTH - len(seen))
         window = pad + seen if side == "left" else seen + pad
         np.testing.assert_array_equal(stream.step(ids[t]), m([window])[0, -1])
+
+
+@pytest.mark.parametrize("pad", [0.5, 1e300, -(2**31) - 1])
+def test_tokens_are_padded_by_tokens_only(pad: float, backend: Any) -> None:
+    if abs(pad) < 1e38:
+        m = load(tokens(start="pad", pad_value=pad), backend)
+        with pytest.raises(StreamError, match='pad_value: expected a number of int32, as input "x" takes, got '):
+            m.stream()
+    else:
+        with pytest.raises(
+            ModelFormatError, match=r"window.pad_value: expected a finite number of float32, got 1e.300"
+        ):
+            load(tokens(start="pad", pad_value=pad), backend)
 
 
 @pytest.mark.parametrize("start", ["pad", "partial", "wait"])
