@@ -470,7 +470,14 @@ class Model:
             run = self._window_runner(info.name, axis)
 
             def answer(items: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-                return into_record(rows(run(items)), out, record)
+                found = rows(run(items))
+                for name, row, shape in zip(times, found, shapes, strict=True):
+                    if row.shape != shape:
+                        raise StreamError(
+                            f'output "{name}": a window of {len(items)} inputs gives a row of {list(row.shape)}, '
+                            f"one of {length} gives {list(shape)}: it cannot be partial"
+                        )
+                return into_record(found, out, record)
 
             # a window of the core's own starts from zero
             quick = None if self._start else self._session(feeds).window(converter, window, times, record, answer)

@@ -78,7 +78,7 @@ def test_without_the_native_backend_verification_fails(
 
 def test_another_backend_in_its_place_fails(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = edgeinfer.load
-    monkeypatch.setattr(edgeinfer, "load", lambda data, backend: right(data, backend="reference"))
+    monkeypatch.setattr(edgeinfer, "load", lambda data, **options: right(data, backend="reference"))
     with pytest.raises(VerificationError, match="expected the native backend to answer, reference did"):
         to_onnx(model, tmp_path / "m.onnx")
 

@@ -537,6 +537,15 @@ def test_more_inputs_and_outputs_than_the_core_has_bases_for_are_refused() -> No
     assert load(data, "reference").run(None, feeds)[0].tolist() == [60]
 
 
+def test_a_bound_of_one_element_gives_a_scalar_no_axis() -> None:
+    nodes = [node("Clip", ["x", "low", "high"], ["y"])]
+    bounds = {"low": np.array([-1], np.float32), "high": np.array([2], np.float32)}
+    data = build(nodes, [value("x", [])], [value("y", None)], bounds)
+    for backend in ("native", "reference"):
+        (y,) = load(data, backend).run(None, {"x": np.float32(3)})
+        assert (y.shape, float(y)) == ((), 2.0)
+
+
 def test_metadata_that_names_no_state_of_the_graph_is_refused() -> None:
     for pair, what in (({"input": "no", "output": "l/final_h"}, "input"), ({"input": "x", "output": "no"}, "output")):
         with pytest.raises(ModelFormatError, match=f'metadata edgeinfer.spec: states: the graph has no {what} "no"'):

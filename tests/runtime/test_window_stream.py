@@ -114,6 +114,19 @@ def test_tokens_are_padded_too(side: str, isa: str) -> None:
         np.testing.assert_array_equal(stream.step(ids[t]), m([window])[0, -1])
 
 
+def test_a_row_that_is_as_long_as_the_window_cannot_be_partial(backend: Any) -> None:
+    nodes = [node("Flatten", ["x"], ["y"])]
+    spec = {"schema_version": 1, "mode": "window", "window": {"length": 3, "start": "partial"}}
+    m = load(build(nodes, [value("x", ["batch", "time", 2])], [value("y", ["batch", None])], spec=spec), backend)
+    stream = m.stream()
+    before = stream.snapshot()
+    with pytest.raises(
+        StreamError, match=r'output "y": a window of 1 inputs gives a row of \[2\], one of 3 gives \[6\]'
+    ):
+        stream.step(XS[0][:2])
+    assert stream.snapshot() == before
+
+
 @pytest.mark.parametrize("pad", [0.5, 1e300, -(2**31) - 1])
 def test_tokens_are_padded_by_tokens_only(pad: float, backend: Any) -> None:
     if abs(pad) < 1e38:

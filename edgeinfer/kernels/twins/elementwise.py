@@ -64,11 +64,12 @@ def clip(
     attributes: Attributes, x: np.ndarray, low: np.ndarray | None = None, high: np.ndarray | None = None
 ) -> tuple[np.ndarray, ...]:
     """The lower bound first, then the upper, so that the upper wins where they cross."""
+    shape = x.shape  # a bound of shape (1,) gives a scalar no axis
     if low is not None:
         x = np.maximum(x, low)
     if high is not None:
         x = np.minimum(x, high)
-    return (np.asarray(x),)
+    return (np.reshape(x, shape),)
 
 
 def where(attributes: Attributes, condition: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
