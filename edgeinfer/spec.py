@@ -334,8 +334,12 @@ def _choice(value: Any, choices: Sequence[str], where: str, optional: bool = Fal
 
 
 def _number(text: str) -> int | float:
-    """A whole number of the JSON. What no int64 holds is a float, infinite in the end, that a check of ours refuses."""
-    return int(text) if len(text) <= _INT64_CHARACTERS else float(text)
+    """A whole number of the JSON; what no int64 holds is a float. Raises ValueError for what no float holds either."""
+    if len(text) <= _INT64_CHARACTERS:
+        return int(text)
+    if math.isinf(number := float(text)):
+        raise ValueError(f"a number of {len(text)} digits")
+    return number
 
 
 def _window(value: Any) -> Window:

@@ -86,7 +86,7 @@ def test_a_golden_is_read_when_asked_for_and_refused_then(data: str, message: st
     ("data", "message"),
     [
         ("{", "not JSON"),
-        ("1" * 5000, "edgeinfer.spec: expected an object, got inf"),
+        ("1" * 5000, "not JSON: a number of 5000 digits"),
         ("[]", r"edgeinfer.spec: expected an object, got \[\]"),
         ("{}", "schema_version: expected 1, got None"),
         (json.dumps({"schema_version": 2}), "schema_version: expected 1, got 2"),
@@ -122,11 +122,8 @@ def test_a_golden_is_read_when_asked_for_and_refused_then(data: str, message: st
             text(window={"length": 2, "pad_value": 1e39}),
             "window.pad_value: expected a finite number of float32, got 1e.39",
         ),
-        (
-            text(window={"length": 2, "pad_value": 10**400}),
-            "window.pad_value: expected a finite number of float32, got inf",
-        ),
-        (text(tolerance=10**400), "tolerance: expected a finite number above 0, got inf"),
+        (text(window={"length": 2, "pad_value": 10**400}), "not JSON: a number of 401 digits"),
+        (text(tolerance=10**400), "not JSON: a number of 401 digits"),
         (
             text(window={"length": 10**30}),
             r"window.length: expected an integer of at least 1 and at most \d+, got 1e\+30",
