@@ -67,20 +67,21 @@ def test_files_states_and_metadata_are_taken_or_refused(target: str, tmp_path: P
 
 
 @needs_atheris
-def test_an_error_of_another_type_is_seen(tmp_path: Path) -> None:
-    package = builds.planted(tmp_path / "p", "onnx_file/tensors.py", "len(tensor.raw) != expected", "expected < 0")
-    result = fuzz("reader", seconds=60, corpus=tmp_path / "corpus", package=package)
+@pytest.mark.parametrize(
+    ("target", "seconds", "file", "sound", "broken", "said"),
+    [
+        ("reader", 60, "onnx_file/tensors.py", "len(tensor.raw) != expected", "expected < 0", "cannot reshape array"),
+        ("loader", 120, "plan/instructions.py", '"Sub": 1', '"Sub": 0', "the C core gives"),
+    ],
+    ids=["an error of another type", "an answer that differs from the reference's"],
+)
+def test_a_planted_bug_is_seen(
+    tmp_path: Path, target: str, seconds: int, file: str, sound: str, broken: str, said: str
+) -> None:
+    package = builds.planted(tmp_path / "p", file, sound, broken)
+    result = fuzz(target, seconds=seconds, corpus=tmp_path / "corpus", package=package)
     assert result.finding is not None
-    assert "cannot reshape array" in result.log.read_text()
-    result.finding.unlink()
-
-
-@needs_atheris
-def test_an_answer_of_the_core_that_differs_from_the_references_is_seen(tmp_path: Path) -> None:
-    package = builds.planted(tmp_path / "p", "plan/instructions.py", '"Sub": 1', '"Sub": 0')
-    result = fuzz("loader", seconds=120, corpus=tmp_path / "corpus", package=package)
-    assert result.finding is not None
-    assert "the C core gives" in result.log.read_text()
+    assert said in result.log.read_text()
     result.finding.unlink()
 
 

@@ -20,7 +20,7 @@ from edgeinfer.kernels import native
 from edgeinfer.limits import Limits
 from edgeinfer.model import Model
 from edgeinfer.onnx_file import ExternalData, read_model, tensor_to_array
-from edgeinfer.spec import SPEC_KEY, Spec
+from edgeinfer.spec import SPEC_KEY, Spec, check_size
 
 # What a mutated file may ask for: enough for its seeds, little enough for thousands of runs a second.
 LIMITS = Limits(tensor_bytes=1 << 22, dimension=1 << 18)
@@ -233,6 +233,7 @@ def metadata(data: bytes) -> None:
     """The first byte chooses a model, the others are its metadata: read, written, read again, and the task run."""
     text = data[1:].decode("utf-8", "replace")
     try:
+        check_size(text, LIMITS, 0)  # as load does
         spec = Spec.from_json(text)
     except EdgeInferError:
         return
