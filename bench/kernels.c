@@ -53,11 +53,7 @@ static void prepare(size *s, const ei_core *core, int op, int linear)
     const int64_t F = s->inputs, H = s->hidden, T = s->steps, lanes = core->lanes;
     const int64_t padded = (H + lanes - 1) / lanes * lanes, gates = op == EI_OP_LSTM ? 4 : op == EI_OP_GRU ? 3 : 1;
     const int64_t cell_floats = (F + H + 2) * (gates + 1) * padded;
-    memset(s->code, 0, sizeof s->code);
-    for (int i = 0; i < 2; i++)
-        for (int k = 0; k < EI_INS + EI_OUTS; k++)
-            operand(&s->code[i], k, EI_NO_BASE, 0);
-    s->code[0].op = op;
+    s->code[0] = ei_bare_instr(op);
     s->code[0].act[0] = op == EI_OP_RNN ? EI_ACT_TANH : EI_ACT_SIGMOID;
     s->code[0].act[1] = s->code[0].act[2] = EI_ACT_TANH;
     const int64_t cell_dims[] = {T, 1, F, H, 1, 0, 0, linear}, dense_dims[] = {1, H, 1};
@@ -73,7 +69,7 @@ static void prepare(size *s, const ei_core *core, int op, int linear)
     }
     if (T > 1)
         operand(&s->code[0], EI_INS, HIDDEN, 0);
-    s->code[1].op = EI_OP_DENSE;
+    s->code[1] = ei_bare_instr(EI_OP_DENSE);
     memcpy(s->code[1].dim, dense_dims, sizeof dense_dims);
     operand(&s->code[1], 0, STATE_OUT, 0);
     operand(&s->code[1], 1, WEIGHTS, cell_floats * 4);

@@ -25,18 +25,6 @@ void *random_floats(size_t bytes)
     return p;
 }
 
-static ei_instr new_instruction(int op)
-{
-    ei_instr instr;
-    memset(&instr, 0, sizeof instr);
-    instr.op = op;
-    for (int i = 0; i < EI_INS; i++)
-        instr.in_base[i] = EI_NO_BASE;
-    for (int i = 0; i < EI_OUTS; i++)
-        instr.out_base[i] = EI_NO_BASE;
-    return instr;
-}
-
 static void put_in(ei_instr *instr, int operand, int base, int64_t offset)
 {
     instr->in_base[operand] = base;
@@ -61,7 +49,7 @@ program new_program(const ei_core *core, int cell, size s)
     if (cell == DENSE_ALONE) {
         p.bases[WEIGHTS] = random_floats((size_t)columns);
         ei_instr *dense = &p.code[p.count++];
-        *dense = new_instruction(EI_OP_DENSE);
+        *dense = ei_bare_instr(EI_OP_DENSE);
         memcpy(dense->dim, (int64_t[]){1, s.inputs, s.hidden}, 3 * sizeof(int64_t));
         put_in(dense, 0, X, 0);
         put_in(dense, 1, WEIGHTS, 0);
@@ -75,7 +63,7 @@ program new_program(const ei_core *core, int cell, size s)
     p.bases[STATE_IN] = random_floats((size_t)(2 * row));
     p.bases[STATE_OUT] = random_floats((size_t)(2 * row));
     ei_instr *recurrent = &p.code[p.count++], *head = &p.code[p.count++];
-    *recurrent = new_instruction(cell_ops[cell]);
+    *recurrent = ei_bare_instr(cell_ops[cell]);
     recurrent->act[0] = cell == CELL_RNN ? EI_ACT_TANH : EI_ACT_SIGMOID;
     recurrent->act[1] = recurrent->act[2] = EI_ACT_TANH;
     memcpy(recurrent->dim, (int64_t[]){1, 1, s.inputs, s.hidden, 1, 0, 0, 1}, 8 * sizeof(int64_t));
@@ -89,7 +77,7 @@ program new_program(const ei_core *core, int cell, size s)
         put_in(recurrent, 3, STATE_IN, row);
         put_out(recurrent, 2, STATE_OUT, row);
     }
-    *head = new_instruction(EI_OP_DENSE);
+    *head = ei_bare_instr(EI_OP_DENSE);
     memcpy(head->dim, (int64_t[]){1, s.hidden, 1}, 3 * sizeof(int64_t));
     put_in(head, 0, ARENA, scratch);
     put_in(head, 1, WEIGHTS, head_weights);

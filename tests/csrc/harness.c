@@ -95,18 +95,6 @@ float *filled(float *x, int64_t n, float scale)
 
 static char *bases[16];
 
-ei_instr instruction(int op)
-{
-    ei_instr instr;
-    memset(&instr, 0, sizeof instr);
-    instr.op = op;
-    for (int k = 0; k < EI_INS; k++)
-        instr.in_base[k] = EI_NO_BASE;
-    for (int k = 0; k < EI_OUTS; k++)
-        instr.out_base[k] = EI_NO_BASE;
-    return instr;
-}
-
 /* Operands are bases: the inputs, then the outputs. */
 void set_operand(ei_instr *instr, int operand, const void *data)
 {
@@ -145,7 +133,7 @@ void same_bits(const char *what, const void *a, const void *b, int64_t floats)
 
 ei_status unary(int act, float alpha, float beta, const float *x, float *out, int64_t n)
 {
-    ei_instr instr = instruction(EI_OP_UNARY);
+    ei_instr instr = ei_bare_instr(EI_OP_UNARY);
     instr.act[0] = act;
     instr.alpha[0] = alpha;
     instr.beta[0] = beta;

@@ -41,8 +41,6 @@ float *filled(float *x, int64_t n, float scale);
 void draw_again(void);
 float uniform(void);
 
-/* An instruction without operands, activations LINEAR. */
-ei_instr instruction(int op);
 /* Operand k of in, or OUT0 + k of out. NULL leaves it absent. */
 void set_operand(ei_instr *instr, int operand, const void *data);
 enum { OUT0 = EI_INS, OUT1, OUT2 };

@@ -73,7 +73,7 @@ static void test_compare(void)
                 }
                 const int64_t n = count_of(s), rank = shapes[s].rank;
                 uint8_t *out = memory_block((size_t)n, 1);
-                ei_instr instr = instruction(EI_OP_COMPARE);
+                ei_instr instr = ei_bare_instr(EI_OP_COMPARE);
                 memcpy(instr.dim, (int64_t[]){operation, dtype, rank}, 3 * sizeof(int64_t));
                 memcpy(instr.dim + 3, shapes[s].size, (size_t)rank * 8);
                 memcpy(instr.dim + 3 + rank, shapes[s].a, (size_t)rank * 8);
@@ -103,7 +103,7 @@ static void test_where(void)
             }
             for (int i = 0; i < MOST; i++)
                 condition[i] = (unsigned char)(i % 3 == 0 ? 0 : i);
-            ei_instr instr = instruction(EI_OP_WHERE);
+            ei_instr instr = ei_bare_instr(EI_OP_WHERE);
             memcpy(instr.dim, (int64_t[]){item, rank}, 2 * sizeof(int64_t));
             memcpy(instr.dim + 2, shapes[s].size, (size_t)rank * 8);
             memcpy(instr.dim + 2 + rank, shapes[s].b, (size_t)rank * 8);
@@ -154,7 +154,7 @@ static void test_reduce(void)
                         const void *as = dtype == EI_F32 ? (const void *)&f : dtype == EI_I64 ? (const void *)&wide : &narrow;
                         memcpy(from + (size_t)i * item, as, item);
                     }
-                    ei_instr instr = instruction(EI_OP_REDUCE);
+                    ei_instr instr = ei_bare_instr(EI_OP_REDUCE);
                     memcpy(instr.dim, (int64_t[]){operations[k], dtype, rows, n, inner, mean}, 6 * sizeof(int64_t));
                     set_operand(&instr, 0, from);
                     set_operand(&instr, OUT0, to);
@@ -183,7 +183,7 @@ static void test_reduce(void)
     const int64_t wide[] = {INT64_MAX, 1};
     int32_t narrow_sum = 0;
     int64_t wide_sum = 0;
-    ei_instr instr = instruction(EI_OP_REDUCE);
+    ei_instr instr = ei_bare_instr(EI_OP_REDUCE);
     memcpy(instr.dim, (int64_t[]){EI_ADD, EI_I32, 1, 2, 1}, 5 * sizeof(int64_t));
     set_operand(&instr, 0, narrow);
     set_operand(&instr, OUT0, &narrow_sum);
@@ -208,7 +208,7 @@ static void test_cast(void)
         int64_t l_out[6];
         float f_out[6];
         void *to[] = {f_out, i_out, l_out, out};
-        ei_instr instr = instruction(EI_OP_CAST);
+        ei_instr instr = ei_bare_instr(EI_OP_CAST);
         memcpy(instr.dim, (int64_t[]){6, dtype, EI_BOOL}, 3 * sizeof(int64_t));
         set_operand(&instr, 0, from[dtype]);
         set_operand(&instr, OUT0, out);

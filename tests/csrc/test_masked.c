@@ -34,7 +34,7 @@ typedef struct run {
 
 static ei_instr plain(const run *n)
 {
-    ei_instr instr = instruction(n->kind->op);
+    ei_instr instr = ei_bare_instr(n->kind->op);
     const int64_t dim[] = {n->steps,      n->batch,   INPUTS,          n->hidden,        n->directions,
                            n->direction,  n->reverse, n->kind->linear, n->kind->weights, 0};
     memcpy(instr.dim, dim, sizeof dim);

@@ -28,7 +28,7 @@ static void test_dense(void)
                 for (int64_t j = 0; j < N; j++)
                     for (int64_t k = -1; k < K; k++)
                         packed[dense_at(k, j, K, N)] = 0.3f * uniform();
-                ei_instr instr = instruction(EI_OP_DENSE);
+                ei_instr instr = ei_bare_instr(EI_OP_DENSE);
                 instr.act[0] = EI_ACT_TANH;
                 memcpy(instr.dim, (int64_t[]){rows, K, N}, 3 * sizeof(int64_t));
                 set_operand(&instr, 0, x);
@@ -70,7 +70,7 @@ static void test_gather(void)
                 memcpy(narrow_index + k * 4, &narrow, 4);
                 memcpy(wide_index + k * 8, &index[k], 8);
             }
-            ei_instr instr = instruction(EI_OP_GATHER);
+            ei_instr instr = ei_bare_instr(EI_OP_GATHER);
             memcpy(instr.dim, (int64_t[]){count, rows, row, wide ? EI_I64 : EI_I32}, 4 * sizeof(int64_t));
             set_operand(&instr, 0, table);
             set_operand(&instr, 1, wide ? wide_index : narrow_index);
@@ -129,7 +129,7 @@ static void test_binary_float(void)
                     count *= size[k];
                 float *a = filled(unaligned(80), 80, 3), *b = filled(unaligned(80), 80, 3), *out = unaligned(count);
                 double want[128];
-                ei_instr instr = instruction(EI_OP_BINARY);
+                ei_instr instr = ei_bare_instr(EI_OP_BINARY);
                 instr.act[0] = activated ? EI_ACT_TANH : EI_ACT_LINEAR;
                 memcpy(instr.dim, (int64_t[]){operation, EI_F32, rank}, 3 * sizeof(int64_t));
                 for (int64_t k = 0; k < rank; k++) {
@@ -154,7 +154,7 @@ static void test_binary_float(void)
                 close_to("binary", out, want, count, FEW_ULP);
                 release();
             }
-    ei_instr instr = instruction(EI_OP_BINARY);
+    ei_instr instr = ei_bare_instr(EI_OP_BINARY);
     for (int operation = EI_MIN; operation <= EI_MAX; operation++)
         for (int side = 0; side < 2; side++) {
             float pair[2] = {1, 1}, out = 0;
@@ -179,7 +179,7 @@ static void check_integers(int operation, int64_t a, int64_t b, int32_t want32, 
         b32[k] = (int32_t)(b == INT64_MIN ? INT32_MIN : b == INT64_MAX ? INT32_MAX : b);
     }
     for (int stride = 0; stride < 2; stride++) {
-        ei_instr instr = instruction(EI_OP_BINARY);
+        ei_instr instr = ei_bare_instr(EI_OP_BINARY);
         memcpy(instr.dim, (int64_t[]){operation, EI_I32, 1, 19, 1, stride}, 6 * sizeof(int64_t));
         set_operand(&instr, 0, a32);
         set_operand(&instr, 1, b32);
@@ -223,7 +223,7 @@ static void test_softmax(void)
             double *want = memory_block((size_t)n * sizeof(double), 0);
             if (n > 1)
                 x[n / 2] = -1e30f, x[n + n / 2] = -INFINITY, x[2 * n + n / 2] = 1e30f;
-            ei_instr instr = instruction(EI_OP_SOFTMAX);
+            ei_instr instr = ei_bare_instr(EI_OP_SOFTMAX);
             memcpy(instr.dim, (int64_t[]){rows, n, log_form}, 3 * sizeof(int64_t));
             set_operand(&instr, 0, x);
             set_operand(&instr, OUT0, y);
@@ -271,7 +271,7 @@ static void test_copy(void)
         unsigned char *from = memory_block((size_t)(count * item), 1), *to = memory_block((size_t)(count * item), 1);
         for (int64_t i = 0; i < count * item; i++)
             from[i] = (unsigned char)(i + 1);
-        ei_instr instr = instruction(EI_OP_COPY);
+        ei_instr instr = ei_bare_instr(EI_OP_COPY);
         /* [2, 3, 5] with the middle axis reversed, written as [5, 2, 3]. */
         memcpy(instr.dim, (int64_t[]){item, 3, 2, 3, 5, 15, -5, 1, 3, 1, 6}, 11 * sizeof(int64_t));
         set_operand(&instr, 0, from + 10 * item);
@@ -313,7 +313,7 @@ static void test_cast(void)
     int32_t i32[10];
     int64_t i64[10];
     float f32[10];
-    ei_instr instr = instruction(EI_OP_CAST);
+    ei_instr instr = ei_bare_instr(EI_OP_CAST);
 #define CAST(from, from_dtype, to, to_dtype)                                       \
     memcpy(instr.dim, (int64_t[]){10, from_dtype, to_dtype}, 3 * sizeof(int64_t)); \
     set_operand(&instr, 0, from);                                                  \
@@ -344,13 +344,13 @@ static void test_bad_programs(void)
     static const int32_t unknown[] = {-1, 12, 31, EI_ACT_ERF + 1, INT32_MAX, INT32_MIN};
     for (int k = 0; k < 6; k++)
         for (int u = 0; u < 6; u++) {
-            ei_instr instr = instruction(ops[k]);
+            ei_instr instr = ei_bare_instr(ops[k]);
             instr.act[0] = unknown[u];
             CHECK(run_one(&instr) == EI_BAD_PROGRAM, "op %d took activation %d", ops[k], unknown[u]);
         }
     static const int32_t bad_ops[] = {0, 12, -1, INT32_MAX};
     for (int k = 0; k < 4; k++) {
-        const ei_instr instr = instruction(bad_ops[k]);
+        const ei_instr instr = ei_bare_instr(bad_ops[k]);
         CHECK(run_one(&instr) == EI_BAD_PROGRAM, "op %d was taken", bad_ops[k]);
     }
     static const struct {
@@ -381,7 +381,7 @@ static void test_bad_programs(void)
     };
     for (size_t k = 0; k < sizeof bad / sizeof bad[0]; k++) {
         float a = 1, b = 1, out = 1;
-        ei_instr instr = instruction(bad[k].op);
+        ei_instr instr = ei_bare_instr(bad[k].op);
         memcpy(instr.dim, bad[k].dim, sizeof bad[k].dim);
         instr.act[0] = bad[k].act;
         set_operand(&instr, 0, &a);

@@ -33,7 +33,7 @@ static net make(int op, int linear, int64_t inputs, int64_t hidden, int64_t colu
     const int64_t scratch = (h + EI_ALIGN - 1) / EI_ALIGN * EI_ALIGN;
     n.arena_bytes = scratch + EI_SCRATCH_ROWS * padded * 4;
     ei_instr *step = n.code;
-    *step = instruction(op);
+    *step = ei_bare_instr(op);
     const int64_t dims[] = {1, 1, inputs, hidden, 1, 0, 0, linear};
     memcpy(step->dim, dims, sizeof dims);
     step->act[0] = op == EI_OP_RNN ? EI_ACT_TANH : EI_ACT_SIGMOID;
@@ -49,7 +49,7 @@ static net make(int op, int linear, int64_t inputs, int64_t hidden, int64_t colu
         place(step, OUT2, B_AFTER, h);
     }
     ei_instr *dense_step = n.code + 1;
-    *dense_step = instruction(EI_OP_DENSE);
+    *dense_step = ei_bare_instr(EI_OP_DENSE);
     dense_step->dim[0] = 1;
     dense_step->dim[1] = hidden;
     dense_step->dim[2] = columns;
@@ -127,7 +127,7 @@ static void test_all_or_nothing(void)
     int64_t slots[MOST];
     int32_t index[MOST] = {0};
     net n = make(EI_OP_LSTM, 0, 1, 16, 4);
-    n.code[2] = instruction(EI_OP_GATHER);
+    n.code[2] = ei_bare_instr(EI_OP_GATHER);
     const int64_t dims[] = {1, 2, 4, EI_I32};
     memcpy(n.code[2].dim, dims, sizeof dims);
     place(n.code + 2, 0, B_WEIGHTS, 0);

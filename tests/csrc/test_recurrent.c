@@ -112,7 +112,7 @@ static void pack(cell *n)
 
 static ei_instr cell_instruction(const cell *n)
 {
-    ei_instr instr = instruction(n->op);
+    ei_instr instr = ei_bare_instr(n->op);
     const int64_t dim[] = {n->steps,      n->batch,     n->inputs,  n->hidden,
                            n->directions, n->direction, n->reverse, n->linear};
     memcpy(instr.dim, dim, sizeof dim);
@@ -411,7 +411,7 @@ static void test_a_failing_step_keeps_the_state(void)
     memcpy(tokens, (int32_t[]){1, -1, 5, 2}, 4 * sizeof(int32_t));
 
     enum { STATE_IN, STATE_OUT, X, Y, TABLE, ARENA, WEIGHTS, SCRATCH };
-    ei_instr code[2] = {instruction(EI_OP_GATHER), cell_instruction(&n)};
+    ei_instr code[2] = {ei_bare_instr(EI_OP_GATHER), cell_instruction(&n)};
     code[0].dim[0] = 1;
     code[0].dim[1] = rows;
     code[0].dim[2] = F * 4;
@@ -473,7 +473,7 @@ static void test_gate_rows(void)
                     memcpy(x + (t * B + b) * F, table + token * F, (size_t)F * sizeof(float));
                 }
                 n.x = x;
-                ei_instr sums = instruction(EI_OP_X_SUMS);
+                ei_instr sums = ei_bare_instr(EI_OP_X_SUMS);
                 memcpy(sums.dim, (int64_t[]){n.op, rows, F, H, n.linear}, 5 * sizeof(int64_t));
                 set_operand(&sums, 0, table);
                 set_operand(&sums, 1, n.packed);

@@ -202,7 +202,7 @@ static void reference_step(const cell *n, const float *x, const double *h, doubl
 static ei_instr cell_instruction(const cell *n, int64_t steps, const float *x, const float *h0, const float *c0,
                                  float *scratch, float *y, float *h, float *c)
 {
-    ei_instr instr = instruction(n->op);
+    ei_instr instr = ei_bare_instr(n->op);
     const int64_t dim[] = {steps, 1, n->inputs, n->hidden, 1, 0, 0, n->linear, n->kind, n->vnni};
     memcpy(instr.dim, dim, sizeof dim);
     instr.act[0] = n->op == EI_OP_RNN_SMALL ? EI_ACT_TANH : EI_ACT_SIGMOID;

@@ -190,6 +190,17 @@ typedef struct ei_instr {
     int64_t dim[EI_DIMS];
 } ei_instr;
 
+/* Without operands and sizes: what a program written in C begins each of its instructions with. */
+static inline ei_instr ei_bare_instr(int32_t op)
+{
+    ei_instr instr = {.op = op};
+    for (int k = 0; k < EI_INS; k++)
+        instr.in_base[k] = EI_NO_BASE;
+    for (int k = 0; k < EI_OUTS; k++)
+        instr.out_base[k] = EI_NO_BASE;
+    return instr;
+}
+
 #define EI_POOL_ROWS 32 /* streams that a pool steps at once */
 
 /* What one instruction set offers. */

@@ -586,10 +586,7 @@ static void spoil(program *p)
 void make_program(program *p, const ei_core *core)
 {
     memset(p, 0, sizeof *p);
-    for (int k = 0; k < EI_INS; k++)
-        p->code.in_base[k] = EI_NO_BASE;
-    for (int k = 0; k < EI_OUTS; k++)
-        p->code.out_base[k] = EI_NO_BASE;
+    p->code = ei_bare_instr(0);
     switch (number(12)) {
     case 0: make_dense(p, core); break;
     case 1: make_x_sums(p, core); break;

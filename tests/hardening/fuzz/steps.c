@@ -20,13 +20,7 @@ typedef struct model {
 
 static ei_instr instruction(int op, const int64_t *dims, size_t count)
 {
-    ei_instr code;
-    memset(&code, 0, sizeof code);
-    code.op = op;
-    for (int k = 0; k < EI_INS; k++)
-        code.in_base[k] = EI_NO_BASE;
-    for (int k = 0; k < EI_OUTS; k++)
-        code.out_base[k] = EI_NO_BASE;
+    ei_instr code = ei_bare_instr(op);
     memcpy(code.dim, dims, count * sizeof *dims);
     return code;
 }
